@@ -1,0 +1,122 @@
+//! The current credentials of a node, and how new ones take their place. It must not know
+//! connections: a replacement acts on new handshakes, live links are swept by their owner.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+
+use crate::{CredentialError, Credentials, NodeIdentity, WallClock};
+
+/// Holds the credentials that new handshakes use.
+///
+/// TLS configurations read it at every handshake, so credentials are replaced without a restart
+/// and without touching a live link. All of them change as one: no handshake sees a new
+/// certificate with old trust.
+#[derive(Debug)]
+pub struct CredentialStore {
+    identity: NodeIdentity,
+    clock: WallClock,
+    current: ArcSwap<Generation>,
+}
+
+#[derive(Debug)]
+struct Generation {
+    number: u64,
+    credentials: Arc<Credentials>,
+}
+
+impl CredentialStore {
+    /// Starts with credentials; they fix who this node is, and which clock is used.
+    #[must_use]
+    pub fn new(credentials: Credentials) -> Arc<Self> {
+        Arc::new(Self {
+            identity: credentials.identity().clone(),
+            clock: credentials.clock().clone(),
+            current: ArcSwap::from_pointee(Generation {
+                number: 1,
+                credentials: Arc::new(credentials),
+            }),
+        })
+    }
+
+    /// The credentials that the next handshake uses.
+    #[must_use]
+    pub fn current(&self) -> Arc<Credentials> {
+        Arc::clone(&self.current.load().credentials)
+    }
+
+    /// Replaces the credentials for all handshakes from now on.
+    ///
+    /// Whoever owns live links should check them again afterwards, with
+    /// [`PeerCertificate::recheck`](crate::PeerCertificate::recheck): the new trust may no longer
+    /// include a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceError`]; the former credentials stay in use.
+    pub fn replace(&self, credentials: Credentials) -> Result<(), ReplaceError> {
+        if credentials.identity() != &self.identity {
+            return Err(ReplaceError::OtherIdentity {
+                own: self.identity.clone(),
+                found: credentials.identity().clone(),
+            });
+        }
+        // They were valid when they were loaded, which may be long ago.
+        credentials.verify(self.now())?;
+        let credentials = Arc::new(credentials);
+        // Two replacements at once both take effect, one after the other, each with a number.
+        self.current.rcu(|former| Generation {
+            number: former.number.saturating_add(1),
+            credentials: Arc::clone(&credentials),
+        });
+        tracing::info!(
+            target: "quicraft::link",
+            node = %self.identity.node(),
+            generation = self.generation(),
+            "credentials replaced"
+        );
+        Ok(())
+    }
+
+    /// Who this node is; it never changes.
+    #[must_use]
+    pub fn identity(&self) -> NodeIdentity {
+        self.identity.clone()
+    }
+
+    /// Counts the replacements: 1 at first, one more with each. A sweep of live links is due when
+    /// it has changed.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.current.load().number
+    }
+
+    /// The time by which certificates are judged.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn time_provider(&self) -> Arc<WallClock> {
+        Arc::new(self.clock.clone())
+    }
+}
+
+/// Why credentials do not take the place of the former ones.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplaceError {
+    /// They are those of another node or cluster. A node does not change who it is while it runs.
+    #[error("the new credentials are those of {found}, this node is {own}")]
+    OtherIdentity {
+        /// Who this node is.
+        own: NodeIdentity,
+        /// Whose the new credentials are.
+        found: NodeIdentity,
+    },
+    /// They are not valid any more, or not by this node's clock.
+    #[error("the new credentials are not valid now")]
+    NotValid(#[from] CredentialError),
+}

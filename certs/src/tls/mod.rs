@@ -1,0 +1,157 @@
+//! TLS for both ends of a link: one provider, one version, one protocol name, mutual proof, no
+//! resumption. It must not know QUIC, sockets or rosters.
+
+mod log_limit;
+mod resolver;
+mod verifier;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::NoKeyLog;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::server::NoServerSessionStorage;
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+
+use crate::identity::dns_name;
+use crate::{ClusterName, CredentialStore, NodeId};
+use resolver::StoreResolver;
+use verifier::StoreVerifier;
+
+/// The protocol name in the TLS handshake (ALPN). Another version of the wire that cannot speak
+/// with this one gets another name.
+pub const ALPN: &[u8] = b"quicraft/1";
+
+/// The cryptography of every handshake. It is a value of our own, never the default of the
+/// process: two libraries of a host may set that one, or set it differently.
+pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    &PROVIDER
+}
+
+/// SHA-256, taken from the provider: the tree holds no second implementation of it.
+#[expect(
+    clippy::expect_used,
+    reason = "the suite is a constant of TLS 1.3, and a hash of zeros would make all keys equal"
+)]
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+    let suite = TLS13_AES_128_GCM_SHA256
+        .tls13()
+        .expect("the suite is one of TLS 1.3");
+    let mut digest = [0; 32];
+    digest.copy_from_slice(suite.common.hash_provider.hash(data).as_ref());
+    digest
+}
+
+/// The name that a dialer asks for: `node-<id>.<cluster>`.
+///
+/// It is sent in the clear (SNI). The answer is not compared with it: which node answered is
+/// decided after TLS, from the URI of its certificate.
+#[must_use]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "cluster names are DNS labels and short enough, which a property test checks"
+)]
+pub fn server_name(cluster: &ClusterName, node: NodeId) -> ServerName<'static> {
+    ServerName::try_from(dns_name(cluster, node)).expect("a cluster name makes a DNS name")
+}
+
+/// The TLS configuration of the dialing end.
+///
+/// Own certificate, trust and clock are read from the store at each handshake, so one
+/// configuration serves all peers and survives every rotation.
+///
+/// # Errors
+///
+/// [`TlsError`] if the cryptographic provider cannot do TLS 1.3 for QUIC.
+pub fn client_config(store: &Arc<CredentialStore>) -> Result<rustls::ClientConfig, TlsError> {
+    let builder =
+        rustls::ClientConfig::builder_with_details(Arc::clone(provider()), store.time_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(StoreVerifier::new(Arc::clone(store))))
+        .with_client_cert_resolver(Arc::new(StoreResolver::new(Arc::clone(store))));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // A resumed session skips the check of the certificate, on either end.
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = true;
+    config.key_log = Arc::new(NoKeyLog);
+    let name = server_name(store.identity().cluster(), store.identity().node());
+    rustls::quic::ClientConnection::new(
+        Arc::new(config.clone()),
+        rustls::quic::Version::V1,
+        name,
+        Vec::new(),
+    )?;
+    Ok(config)
+}
+
+/// The TLS configuration of the accepting end. A dialer without a certificate is refused.
+///
+/// Own certificate, trust and clock are read from the store at each handshake.
+///
+/// # Errors
+///
+/// [`TlsError`] if the cryptographic provider cannot do TLS 1.3 for QUIC. It is found here,
+/// because QUIC libraries find it with a panic when the first peer connects.
+pub fn server_config(store: &Arc<CredentialStore>) -> Result<rustls::ServerConfig, TlsError> {
+    let builder =
+        rustls::ServerConfig::builder_with_details(Arc::clone(provider()), store.time_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut config = builder
+        .with_client_cert_verifier(Arc::new(StoreVerifier::new(Arc::clone(store))))
+        .with_cert_resolver(Arc::new(StoreResolver::new(Arc::clone(store))));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // A resumed session skips the check of the certificate, so there is nothing to resume.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.send_half_rtt_data = false;
+    config.key_log = Arc::new(NoKeyLog);
+    rustls::quic::ServerConnection::new(
+        Arc::new(config.clone()),
+        rustls::quic::Version::V1,
+        Vec::new(),
+    )?;
+    Ok(config)
+}
+
+/// Why a TLS configuration cannot be made.
+#[derive(Debug, Error)]
+#[error("TLS cannot be set up: {0}")]
+#[non_exhaustive]
+pub struct TlsError(#[from] rustls::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_sha256() {
+        // The first test vector of FIPS 180-2.
+        let digest = sha256(b"abc");
+        let text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            text,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn the_longest_name_is_a_server_name() {
+        let label = "a".repeat(59);
+        let cluster = ClusterName::new(&format!("{label}.{label}.{label}")).unwrap();
+        let name = server_name(&cluster, NodeId::new(u64::MAX).unwrap());
+        assert_eq!(
+            name.to_str(),
+            format!("node-18446744073709551615.{cluster}").as_str()
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The peer's certificate in a handshake, for both ends.
+//!
+//! A certificate is checked before its owner has proven that it holds the key, and certificates
+//! are public. So nothing here changes what we know about a node.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::verify_tls13_signature;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::log_limit::LogLimit;
+use super::provider;
+use crate::{CertificateRefusal, CredentialStore, PeerRole, check};
+
+#[derive(Debug)]
+pub(super) struct StoreVerifier {
+    store: Arc<CredentialStore>,
+    log: LogLimit,
+}
+
+impl StoreVerifier {
+    pub(super) const fn new(store: Arc<CredentialStore>) -> Self {
+        Self {
+            store,
+            log: LogLimit::new(),
+        }
+    }
+
+    fn verify(
+        &self,
+        role: PeerRole,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let credentials = self.store.current();
+        match check(role, end_entity, intermediates, credentials.trust(), now) {
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                self.report(role, &refusal, now);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    fn report(&self, role: PeerRole, refusal: &CertificateRefusal, now: UnixTime) {
+        let Some(left_out) = self.log.admit(now) else {
+            return;
+        };
+        tracing::warn!(
+            target: "quicraft::link",
+            node = %self.store.identity().node(),
+            %role,
+            reason = refusal.label(),
+            left_out,
+            "certificate of a peer refused: {refusal}"
+        );
+    }
+}
+
+/// The signature of the handshake. Its errors name algorithms; the peer gets none of that.
+fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let algorithms = &provider().signature_verification_algorithms;
+    verify_tls13_signature(message, certificate, signature, algorithms)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadSignature))
+}
+
+/// TLS 1.2 is not offered, so this is never asked.
+const fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
+    Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
+}
+
+fn schemes() -> Vec<SignatureScheme> {
+    provider()
+        .signature_verification_algorithms
+        .supported_schemes()
+}
+
+impl ServerCertVerifier for StoreVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(PeerRole::Acceptor, end_entity, intermediates, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        refuse_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
+
+impl ClientCertVerifier for StoreVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        true
+    }
+
+    /// None: the names of our CAs would go to whoever connects.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(PeerRole::Dialer, end_entity, intermediates, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        refuse_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
