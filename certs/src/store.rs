@@ -1,27 +1,30 @@
 //! The current credentials of a node, and how new ones take their place. It must not know
 //! connections: a replacement acts on new handshakes, live links are swept by their owner.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
-use crate::{CredentialError, Credentials, NodeIdentity, WallClock};
+use crate::{CertificateRefusal, CredentialError, Credentials, NodeIdentity, PeerRole, WallClock};
+
+/// What is told of every refused certificate.
+type Observer = Box<dyn Fn(PeerRole, &CertificateRefusal) + Send + Sync>;
 
 /// Holds the credentials that new handshakes use.
 ///
 /// TLS configurations read it at every handshake, so credentials are replaced without a restart
 /// and without touching a live link. All of them change as one: no handshake sees a new
 /// certificate with old trust.
-#[derive(Debug)]
 pub struct CredentialStore {
     identity: NodeIdentity,
     clock: WallClock,
     current: ArcSwap<Generation>,
+    observer: OnceLock<Observer>,
 }
 
-#[derive(Debug)]
 struct Generation {
     number: u64,
     credentials: Arc<Credentials>,
@@ -38,6 +41,7 @@ impl CredentialStore {
                 number: 1,
                 credentials: Arc::new(credentials),
             }),
+            observer: OnceLock::new(),
         })
     }
 
@@ -99,8 +103,38 @@ impl CredentialStore {
         self.clock.now()
     }
 
+    /// Names who is told of every certificate that a handshake refuses, to count it by
+    /// [`CertificateRefusal::label`]. The role is that of the peer. The log is bounded, this is
+    /// not.
+    ///
+    /// It runs inside the handshake, so it must be quick. The peer has not proven that it holds
+    /// the key of the certificate: nothing about a node may change because of it.
+    ///
+    /// Returns whether it was taken; there can be one only, for the life of the store.
+    pub fn on_refusal(
+        &self,
+        observer: impl Fn(PeerRole, &CertificateRefusal) + Send + Sync + 'static,
+    ) -> bool {
+        self.observer.set(Box::new(observer)).is_ok()
+    }
+
+    pub(crate) fn tell(&self, role: PeerRole, refusal: &CertificateRefusal) {
+        if let Some(observer) = self.observer.get() {
+            observer(role, refusal);
+        }
+    }
+
     pub(crate) fn time_provider(&self) -> Arc<WallClock> {
         Arc::new(self.clock.clone())
+    }
+}
+
+impl fmt::Debug for CredentialStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialStore")
+            .field("identity", &self.identity.uri())
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Issuing: a certificate authority for one cluster, the certificates of its nodes, and its CRLs.
 //! It must not know how certificates are checked, and only this folder names rcgen.
 
+mod error;
 mod issue;
 mod node;
+mod pem;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,14 +16,15 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use thiserror::Error;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::clock::after;
-use crate::{ClusterName, InvalidClusterName, NodeId, Serial, WallClock};
+use crate::{ClusterName, NodeId, Serial, WallClock};
+use pem::pem_of;
 
+pub use error::AuthorityError;
 pub use issue::IssueOptions;
 pub use node::{IssuedNode, WriteError};
 
@@ -360,110 +363,9 @@ fn before(time: UnixTime, by: Duration) -> UnixTime {
     ))
 }
 
-/// PEM text of a certificate: base64 in lines of 64 characters (RFC 7468).
-fn pem_of(der: &CertificateDer<'_>) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    /// 48 bytes are 64 characters.
-    const LINE_BYTES: usize = 48;
-
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in der.as_ref().chunks(LINE_BYTES) {
-        for group in line.chunks(3) {
-            let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-            let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-            for position in 0..4_usize {
-                if position > group.len() {
-                    text.push('=');
-                } else {
-                    let index = (bits >> (18 - 6 * position)) & 0x3f;
-                    text.push(char::from(ALPHABET[index as usize]));
-                }
-            }
-        }
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
-}
-
-/// Why an authority cannot be made, read or used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AuthorityError {
-    /// The certificate of the authority cannot be used.
-    #[error("the authority's certificate cannot be used: {detail}")]
-    BadCertificate {
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The key of the authority cannot be used.
-    #[error("the authority's key cannot be used: {detail}")]
-    BadKey {
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The key is not that of the certificate.
-    #[error("the authority's key does not belong to its certificate")]
-    KeyMismatch,
-    /// The name constraint of the authority is no cluster name.
-    #[error("the authority's name constraint is no cluster name")]
-    Cluster(#[from] InvalidClusterName),
-    /// An intermediate authority makes no further authorities.
-    #[error("an intermediate authority cannot have authorities below it")]
-    TooDeep,
-    /// A date that a certificate cannot hold.
-    #[error("{seconds} seconds after 1970 is no date for a certificate")]
-    Date {
-        /// The value, in seconds since 1970.
-        seconds: u64,
-    },
-    /// The last date is not after the first.
-    #[error("the last date ({last}) is not after the first ({first}), in seconds since 1970")]
-    Dates {
-        /// The first date, in seconds since 1970.
-        first: u64,
-        /// The last date, in seconds since 1970.
-        last: u64,
-    },
-    /// A DNS name that is not within the cluster, or is no DNS name.
-    #[error("{name:?} is no DNS name within cluster {cluster}, which the authority is bound to")]
-    Name {
-        /// The name that was asked for.
-        name: String,
-        /// The cluster of the authority.
-        cluster: ClusterName,
-    },
-    /// The cryptographic provider failed.
-    #[error("the cryptographic provider failed: {detail}")]
-    Crypto {
-        /// Its own words.
-        detail: String,
-    },
-}
-
-impl From<rcgen::Error> for AuthorityError {
-    fn from(error: rcgen::Error) -> Self {
-        Self::Crypto {
-            detail: error.to_string(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pem_text_is_read_back_at_every_length() {
-        for length in 0..200_u8 {
-            let bytes: Vec<u8> = (0..length).collect();
-            let der = CertificateDer::from(bytes);
-            let text = pem_of(&der);
-            assert!(text.lines().all(|line| line.len() <= 64), "{length}");
-            let back = CertificateDer::from_pem_slice(text.as_bytes());
-            assert_eq!(back.ok(), Some(der), "{length}");
-        }
-    }
 
     #[test]
     fn serial_numbers_are_positive_and_differ() {

@@ -80,6 +80,9 @@ pub fn client_config(store: &Arc<CredentialStore>) -> Result<rustls::ClientConfi
     // A resumed session skips the check of the certificate, on either end.
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
+    // Features of rustls that another library turns on must not change what a peer can send.
+    config.cert_compressors = Vec::new();
+    config.cert_decompressors = Vec::new();
     config.enable_sni = true;
     config.key_log = Arc::new(NoKeyLog);
     let name = server_name(store.identity().cluster(), store.identity().node());
@@ -114,6 +117,9 @@ pub fn server_config(store: &Arc<CredentialStore>) -> Result<rustls::ServerConfi
     config.max_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
+    // Features of rustls that another library turns on must not change what a peer can send.
+    config.cert_compressors = Vec::new();
+    config.cert_decompressors = Vec::new();
     config.key_log = Arc::new(NoKeyLog);
     rustls::quic::ServerConnection::new(
         Arc::new(config.clone()),
@@ -125,7 +131,7 @@ pub fn server_config(store: &Arc<CredentialStore>) -> Result<rustls::ServerConfi
 
 /// Why a TLS configuration cannot be made.
 #[derive(Debug, Error)]
-#[error("TLS cannot be set up: {0}")]
+#[error("TLS cannot be set up")]
 #[non_exhaustive]
 pub struct TlsError(#[from] rustls::Error);
 

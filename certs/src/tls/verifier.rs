@@ -43,6 +43,7 @@ impl StoreVerifier {
         match check(role, end_entity, intermediates, credentials.trust(), now) {
             Ok(_) => Ok(()),
             Err(refusal) => {
+                self.store.tell(role, &refusal);
                 self.report(role, &refusal, now);
                 Err(refusal.into())
             }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quicraft_certs::{
-    ALPN, Authority, ClusterName, CredentialStore, NodeId, PeerCertificate, Serial, ServerName,
-    WallClock, client_config, server_config, server_name,
+    ALPN, Authority, ClusterName, CredentialStore, NodeId, PeerCertificate, PeerRole, Serial,
+    ServerName, WallClock, client_config, server_config, server_name,
 };
 use rustls::client::{ResolvesClientCert, Resumption, TicketRequest};
 use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
@@ -492,6 +492,24 @@ fn the_peer_learns_no_detail_and_the_log_has_it() {
     ] {
         assert!(line.contains(part), "{part} in {line}");
     }
+}
+
+#[test]
+fn every_refusal_is_told_to_the_observer() {
+    let clock = WallClock::system();
+    let (ours, theirs) = (authority(&clock), authority(&clock));
+    let (one, two) = (store(&ours, 1), store(&theirs, 2));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    assert!(one.on_refusal(move |role, refusal| {
+        sink.lock().unwrap().push((role, refusal.label()));
+    }));
+    assert!(!one.on_refusal(|_, _| {}), "there is one only");
+    for _ in 0..12 {
+        drop(Handshake::between(&one, &two));
+    }
+    let expected = vec![(PeerRole::Acceptor, "unknown_issuer"); 12];
+    assert_eq!(*told.lock().unwrap(), expected);
 }
 
 /// Whoever can reach the socket can cause refusals, but not fill a disk with them.

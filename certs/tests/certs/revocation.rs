@@ -260,3 +260,32 @@ fn lists_that_cannot_be_used_are_refused_when_they_are_loaded() {
         })
     );
 }
+
+/// A list comes from a file that somebody else wrote. A bit changed anywhere is refused when it
+/// is loaded, or refuses everybody afterwards; it neither panics nor lets anybody in.
+#[test]
+fn every_changed_part_of_a_list_is_refused() {
+    let ca = Ca::root(ca_params("ca"));
+    let good = ca.crl(&[&[0x42; 16]], NOW, NEXT);
+    let chain = [ca.issue(&node_params())];
+    judged(&chain, &with_crl(&ca, &good), NOW, Ok(()));
+    // The last four letters may hold bits that are no part of the list.
+    let body = good.find('\n').unwrap() + 1..good.rfind("-----END").unwrap() - 5;
+    for position in body {
+        // Another letter of base64 changes some of six bits of the list.
+        let letter = match &good[position..=position] {
+            "\n" | "=" => continue,
+            "A" => "B",
+            _ => "A",
+        };
+        let mut spoiled = good.clone();
+        spoiled.replace_range(position..=position, letter);
+        let cluster = ClusterName::new(CLUSTER).unwrap();
+        let limits = TrustLimits::default();
+        let loaded = Trust::from_pem(cluster, ca.pem().as_bytes(), spoiled.as_bytes(), limits);
+        if let Ok(trust) = loaded {
+            let verdict = check(PeerRole::Dialer, &chain[0], &[], &trust, at(NOW));
+            assert!(verdict.is_err(), "letter {position}");
+        }
+    }
+}
