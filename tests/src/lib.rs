@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The test harness of Quicraft.
+//!
+//! - [`switch`]: an in-memory UDP network on which the real quinn and TLS run, so that a test says
+//!   what the network does (delay, loss, bandwidth, partitions) and a seed replays it. Under
+//!   tokio's paused clock a minute of it passes in milliseconds.
+//!
+//! It knows nothing of the transport that it tests: `Transport::builder(..)` takes what
+//! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
+
+pub mod switch;
