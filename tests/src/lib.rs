@@ -3,8 +3,11 @@
 //! - [`switch`]: an in-memory UDP network on which the real quinn and TLS run, so that a test says
 //!   what the network does (delay, loss, bandwidth, partitions) and a seed replays it. Under
 //!   tokio's paused clock a minute of it passes in milliseconds.
+//! - [`bare_quinn`]: quinn endpoints on it without anything of Quicraft, to test the switch itself
+//!   and to be the ceiling of what the transport can reach.
 //!
 //! It knows nothing of the transport that it tests: `Transport::builder(..)` takes what
 //! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
 
+pub mod bare_quinn;
 pub mod switch;

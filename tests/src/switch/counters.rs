@@ -60,13 +60,7 @@ impl Drops {
             detached,
             switch_full,
         } = *self;
-        lost + queue_full
-            + too_large
-            + blocked
-            + unbound
-            + receive_buffer
-            + detached
-            + switch_full
+        lost + queue_full + too_large + blocked + unbound + receive_buffer + detached + switch_full
     }
 }
 

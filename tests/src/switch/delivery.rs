@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::state::State;
 
@@ -51,12 +51,15 @@ impl Shared {
     /// Delivers until it is aborted.
     pub(super) async fn deliver_forever(&self) {
         loop {
-            match self.deliver() {
-                // Either way the answer is to look again: something is due, or due earlier.
-                Some(due) => {
-                    let _: Result<(), _> = timeout_at(due, self.earlier.notified()).await;
-                }
-                None => self.earlier.notified().await,
+            let Some(due) = self.deliver() else {
+                self.earlier.notified().await;
+                continue;
+            };
+            // Biased, because a choice by chance would differ from run to run.
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => {}
+                () = self.earlier.notified() => {}
             }
         }
     }

@@ -73,10 +73,10 @@ impl AsyncUdpSocket for SwitchSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let earlier =
-            self.shared
-                .lock()
-                .send(self.address, self.binding, transmit, Instant::now());
+        let earlier = self
+            .shared
+            .lock()
+            .send(self.address, self.binding, transmit, Instant::now());
         if earlier {
             self.shared.tell_delivery();
         }
@@ -98,12 +98,13 @@ impl AsyncUdpSocket for SwitchSocket {
             // A datagram larger than the buffer is cut, as `recvmsg` does.
             let len = datagram.payload.len().min(buf.len());
             buf[..len].copy_from_slice(&datagram.payload[..len]);
-            *meta = RecvMeta::default();
-            meta.addr = datagram.from;
-            meta.len = len;
-            meta.stride = len;
-            meta.ecn = datagram.ecn;
-            meta.dst_ip = Some(self.address.ip());
+            *meta = RecvMeta {
+                addr: datagram.from,
+                len,
+                stride: len,
+                ecn: datagram.ecn,
+                dst_ip: Some(self.address.ip()),
+            };
             filled += 1;
         }
         if filled == 0 {
