@@ -1,0 +1,430 @@
+//! The storage of a node: log, vote and state machine of all its Raft groups in one database.
+//!
+//! ```text
+//!  openraft --GroupLog-----\                             /--> redb (one file, one fsync for all)
+//!  openraft --GroupMachine--+--> bounded queue --> writer
+//!  another group -----------/                            \--> IOFlushed, answers
+//! ```
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `log`, `reader` | openraft's log storage and log reader of a group |
+//! | `machine`, `builder`, `install` | openraft's state machine, its snapshots out and in |
+//! | `snapshot` | the snapshot file |
+//! | `group`, `tail` | what is known of a group in memory |
+//! | `writer`, `operation`, `tables`, `sweep` | the one thread that writes, and what it does |
+//! | `schema`, `digest`, `limits`, `error` | bytes, the digest, every bound, every failure |
+//!
+//! It knows no network and no HTTP. `save_committed` is not stored: an applied index that a crash
+//! takes back is applied again as soon as the leader says what is committed, and a linearizable
+//! read waits for that.
+
+mod builder;
+mod digest;
+mod error;
+mod group;
+mod install;
+pub mod limits;
+mod log;
+mod machine;
+mod operation;
+mod reader;
+mod schema;
+mod snapshot;
+mod sweep;
+mod tables;
+mod tail;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use redb::backends::FileBackend;
+use redb::{Database, ReadTransaction, ReadableDatabase as _, StorageBackend};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use self::group::{Group, lock};
+use self::limits::{
+    CACHE_BYTES, COMMIT_DEADLINE, GROUPS, QUEUE_BYTES, QUEUE_OPERATIONS, SNAPSHOT_BUILDS,
+};
+use self::operation::{Done, Message, Operation, Queued};
+use self::schema::{DATA, LOG, MACHINE, META, data_key, decode};
+use self::snapshot::SnapshotFile;
+use self::sweep::Garbage;
+use self::writer::{Counters, Writer};
+use super::folder::DataFolder;
+
+pub use self::builder::GroupSnapshotBuilder;
+pub use self::error::StoreError;
+pub use self::log::GroupLog;
+pub use self::machine::GroupMachine;
+pub use self::reader::GroupLogReader;
+pub use self::schema::MachineState;
+
+/// What can be set when a store is opened.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Memory that the database may use as its cache, in bytes; 64 MiB by default.
+    pub cache_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES,
+        }
+    }
+}
+
+/// How much the store has written since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Commits that were synced to the disk.
+    pub synced_commits: u64,
+    /// Commits that were not: applies, whose entries are durable in the log.
+    pub unsynced_commits: u64,
+    /// Appends that are durable, over all groups.
+    pub appends: u64,
+}
+
+/// The storage of all groups of one node; cheap to clone, all clones are one store.
+///
+/// When the last clone and the last group's parts are dropped, the writer finishes what is queued
+/// and ends by itself; [`Store::close`] waits for that.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    db: Arc<Database>,
+    sender: mpsc::Sender<Message>,
+    /// The queue's budget, in KiB.
+    budget: Arc<Semaphore>,
+    groups: Mutex<BTreeMap<u64, Arc<Group>>>,
+    found: Mutex<BTreeMap<u64, SnapshotFile>>,
+    snapshots: PathBuf,
+    builds: Semaphore,
+    temporary: AtomicU64,
+    counters: Arc<Counters>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    _folder: Arc<DataFolder>,
+}
+
+impl Store {
+    /// Opens the database in `folder`; creates it if there is none.
+    ///
+    /// Blocks: after a crash redb checks the whole file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], when the database or a snapshot folder cannot be opened.
+    pub fn open(folder: DataFolder, options: StoreOptions) -> Result<Self, StoreError> {
+        let path = folder.database();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::file("open", &path))?;
+        let backend = FileBackend::new(file).map_err(StoreError::database("open the file"))?;
+        Self::open_on(folder, backend, options)
+    }
+
+    /// Opens a database on `backend` instead of a file; snapshot files still go to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open_on(
+        folder: DataFolder,
+        backend: impl StorageBackend,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let db = Database::builder()
+            .set_cache_size(options.cache_bytes)
+            .create_with_backend(backend)
+            .map_err(StoreError::database("open the database"))?;
+        create_tables(&db)?;
+        let db = Arc::new(db);
+        let snapshots = folder.snapshots();
+        let found = snapshot::find_all(&snapshots)?;
+        let garbage = VecDeque::new();
+        let folder = Arc::new(folder);
+        let (sender, receiver) = mpsc::channel(QUEUE_OPERATIONS);
+        let counters = Arc::new(Counters::default());
+        let writer = Writer {
+            db: Arc::clone(&db),
+            receiver,
+            counters: Arc::clone(&counters),
+            garbage,
+            unsynced: 0,
+            _folder: Arc::clone(&folder),
+        };
+        let thread = std::thread::Builder::new()
+            .name("kv-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(StoreError::file("start the writer of", folder.path()))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                sender,
+                budget: Arc::new(Semaphore::new(QUEUE_BYTES / 1024)),
+                groups: Mutex::default(),
+                found: Mutex::new(found),
+                snapshots,
+                builds: Semaphore::new(SNAPSHOT_BUILDS),
+                temporary: AtomicU64::new(0),
+                counters,
+                writer: Mutex::new(Some(thread)),
+                _folder: folder,
+            }),
+        })
+    }
+
+    /// Log and state machine of group `id`, as openraft wants them. Asking twice for a group gives
+    /// the same one; only one Raft may run on it.
+    ///
+    /// Blocks on the database.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooManyGroups`], or the database failed or is damaged.
+    pub fn group(&self, id: u64) -> Result<(GroupLog, GroupMachine), StoreError> {
+        let group = self.inner.group(id)?;
+        Ok((
+            GroupLog::new(Arc::clone(&self.inner), Arc::clone(&group)),
+            GroupMachine::new(Arc::clone(&self.inner), group),
+        ))
+    }
+
+    /// The value of `key` in the state machine of `group` on this node, as it is now: a local read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], when the database failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens when it is dropped.
+    pub async fn get(&self, group: u64, key: Bytes) -> Result<Option<Bytes>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.get(group, &key)).await
+    }
+
+    /// What `group` has applied, and the digest over it; both belong together.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], when the group is not open yet and cannot be.
+    pub fn state(&self, group: u64) -> Result<MachineState, StoreError> {
+        Ok(self.inner.group(group)?.state())
+    }
+
+    /// How much was written since the store was opened.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let counters = &self.inner.counters;
+        StoreStats {
+            synced_commits: counters.synced.load(Ordering::Relaxed),
+            unsynced_commits: counters.unsynced.load(Ordering::Relaxed),
+            appends: counters.appends.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes what is queued, syncs, and ends the writer. Later operations are refused with
+    /// [`StoreError::Closed`]. Closing twice is no error. Shut every Raft down before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stalled`], when the disk does not answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the writer may or may not have been told to end; close again.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let stop = self.inner.sender.send(Message::Stop);
+        match timeout(COMMIT_DEADLINE, stop).await {
+            // The writer has ended already.
+            Ok(Ok(()) | Err(_)) => {}
+            Err(_) => {
+                return Err(StoreError::Stalled {
+                    waited: COMMIT_DEADLINE,
+                });
+            }
+        }
+        let thread = lock(&self.inner.writer).take();
+        let Some(thread) = thread else { return Ok(()) };
+        let joined = timeout(COMMIT_DEADLINE, blocking(move || Ok(thread.join().is_ok()))).await;
+        match joined {
+            Ok(Ok(true)) => Ok(()),
+            Ok(_) => Err(StoreError::Closed),
+            Err(_) => Err(StoreError::Stalled {
+                waited: COMMIT_DEADLINE,
+            }),
+        }
+    }
+}
+
+impl Inner {
+    fn group(&self, id: u64) -> Result<Arc<Group>, StoreError> {
+        let mut groups = lock(&self.groups);
+        if let Some(group) = groups.get(&id) {
+            return Ok(Arc::clone(group));
+        }
+        if groups.len() >= GROUPS {
+            return Err(StoreError::TooManyGroups {
+                group: id,
+                limit: GROUPS,
+            });
+        }
+        let snapshot = lock(&self.found).remove(&id);
+        let (group, leftover) = Group::load(&self.db, id, snapshot)?;
+        let group = Arc::new(group);
+        for garbage in leftover.garbage(id) {
+            self.remove_later(&group, garbage);
+        }
+        groups.insert(id, Arc::clone(&group));
+        Ok(group)
+    }
+
+    /// Rows that a crash left are removed when there is room in the queue, or by a later start.
+    fn remove_later(&self, group: &Arc<Group>, garbage: Garbage) {
+        let Ok(permit) = Arc::clone(&self.budget).try_acquire_owned() else {
+            return;
+        };
+        let queued = Queued {
+            group: Arc::clone(group),
+            operation: Operation::Remove { garbage },
+            bytes: 0,
+            _permit: permit,
+        };
+        drop(self.sender.try_send(Message::Work(queued)));
+    }
+
+    fn get(&self, group: u64, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let tx = self.read()?;
+        let meta = tx
+            .open_table(META)
+            .map_err(StoreError::database("open the records"))?;
+        let state = meta
+            .get((group, MACHINE))
+            .map_err(StoreError::database("read a record"))?;
+        let Some(state) = state else { return Ok(None) };
+        let state: MachineState = decode(group, "machine state", state.value())?;
+        let data = tx
+            .open_table(DATA)
+            .map_err(StoreError::database("open the data"))?;
+        let value = data
+            .get(data_key(group, state.generation, key).as_slice())
+            .map_err(StoreError::database("read a key"))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
+    }
+
+    /// A view of everything that is committed now, synced or not.
+    fn read(&self) -> Result<ReadTransaction, StoreError> {
+        self.db
+            .begin_read()
+            .map_err(StoreError::database("begin reading"))
+    }
+
+    /// Waits for room in the queue. What is sent with it cannot fail any more, except when the
+    /// writer has ended; it is then dropped, and its waiter is told so.
+    async fn reserve(&self, bytes: usize) -> Result<Slot<'_>, StoreError> {
+        // An operation that is larger than the whole queue takes all of it.
+        let cost = u32::try_from((bytes / 1024 + 1).min(QUEUE_BYTES / 1024)).unwrap_or(u32::MAX);
+        let wait = async {
+            let permit = Arc::clone(&self.budget)
+                .acquire_many_owned(cost)
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            let place = self
+                .sender
+                .reserve()
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            Ok(Slot {
+                place,
+                permit,
+                bytes,
+            })
+        };
+        timeout(COMMIT_DEADLINE, wait)
+            .await
+            .unwrap_or(Err(StoreError::Stalled {
+                waited: COMMIT_DEADLINE,
+            }))
+    }
+
+    /// Sends one operation and waits for its commit.
+    async fn call<T>(
+        &self,
+        group: &Arc<Group>,
+        bytes: usize,
+        operation: impl FnOnce(Done<T>) -> Operation,
+    ) -> Result<T, StoreError> {
+        let (done, committed) = oneshot::channel();
+        self.reserve(bytes).await?.send(group, operation(done));
+        timeout(COMMIT_DEADLINE, committed)
+            .await
+            .map_err(|_| StoreError::Stalled {
+                waited: COMMIT_DEADLINE,
+            })?
+            .unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// Room for one operation in the queue.
+struct Slot<'a> {
+    place: mpsc::Permit<'a, Message>,
+    permit: tokio::sync::OwnedSemaphorePermit,
+    bytes: usize,
+}
+
+impl Slot<'_> {
+    fn send(self, group: &Arc<Group>, operation: Operation) {
+        self.place.send(Message::Work(Queued {
+            group: Arc::clone(group),
+            operation,
+            bytes: self.bytes,
+            _permit: self.permit,
+        }));
+    }
+}
+
+/// A reader must find every table, also in a database that was never written.
+fn create_tables(db: &Database) -> Result<(), StoreError> {
+    let tx = db
+        .begin_write()
+        .map_err(StoreError::database("begin writing"))?;
+    tx.open_table(LOG)
+        .map(drop)
+        .map_err(StoreError::database("create the log"))?;
+    tx.open_table(META)
+        .map(drop)
+        .map_err(StoreError::database("create the records"))?;
+    tx.open_table(DATA)
+        .map(drop)
+        .map_err(StoreError::database("create the data"))?;
+    tx.commit().map_err(StoreError::database("commit"))
+}
+
+/// Runs what blocks on the disk beside the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(StoreError::Closed))
+}

@@ -1,0 +1,15 @@
+//! The key-value store's durable storage, tested through its public doors.
+//!
+//! One binary for all of it, so that it is linked once.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+mod crash;
+mod disk;
+mod entries;
+mod failing;
+mod folder;
+mod log;
+mod sharing;
+mod snapshots;
+mod suite;
