@@ -1,0 +1,267 @@
+//! Settings: plain data with a default and a check for each. Behaviour is given to the builder.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::raft::RaftTiming;
+
+/// The settings of a transport.
+///
+/// Every field has a default that a cluster can run with; the derived ones follow openraft's
+/// default election timeout of 150 to 300 ms badly, so derive them from your own `openraft::Config`
+/// with [`RaftTiming`](crate::raft::RaftTiming).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TransportConfig {
+    /// The first wait after a failed dial (50 ms). Doubles up to `dial_backoff_max`; every wait is
+    /// drawn between half and all of it, so that peers do not knock in step.
+    pub dial_backoff_min: Duration,
+    /// The longest wait between two dials (500 ms): below the election timeout, so that a peer that
+    /// is back is found before its absence causes an election.
+    pub dial_backoff_max: Duration,
+    /// Time for one dial of one address, TLS included (1 s).
+    pub dial_limit: Duration,
+    /// A link without a received packet for this long is lost (3 s); at least three keep-alives.
+    pub idle_timeout: Duration,
+    /// A packet is sent at least this often (500 ms).
+    pub keep_alive: Duration,
+    /// quinn's first guess of a round trip (50 ms). Its own, 333 ms, repeats a lost first packet
+    /// only after a second.
+    pub initial_rtt: Duration,
+    /// Bytes of the congestion window at the start of a link (128 KiB), so that a first snapshot on
+    /// a WAN does not creep through slow start.
+    pub initial_window_bytes: u64,
+    /// The congestion controller (CUBIC).
+    pub congestion: Congestion,
+    /// Bytes of the largest frame body on Append and Call (8 MiB, also the most); a peer's smaller
+    /// limit wins. Past it: [`CallError::TooLarge`](crate::CallError::TooLarge).
+    pub frame_bytes_max: usize,
+    /// Bytes of the largest encoded log entry (4 MiB, also the most); a peer's smaller limit wins.
+    pub entry_bytes_max: usize,
+    /// An append session is given up when no answer came for this long while a request is in flight
+    /// (5 s). A slow disk is not a dead peer, so this is far above any heartbeat.
+    pub append_stall_limit: Duration,
+    /// A snapshot is given up when not a byte of it moved for this long (10 s).
+    pub snapshot_stall_limit: Duration,
+    /// Bytes a second that this node sends as snapshots, over all links; 0 is no limit (0).
+    pub snapshot_bytes_per_second: u64,
+    /// Snapshots that this node sends at once (8); one more waits, to its stall limit.
+    pub snapshots_sent_max: usize,
+    /// Bytes asked of the kernel for each of the socket's two buffers (4 MiB).
+    pub socket_buffer_bytes: usize,
+    /// The largest datagram that path MTU discovery may find (1,452 bytes; a jumbo path: 8,952).
+    pub datagram_bytes_max: u16,
+    /// The uid of the founded cluster, for hosts that keep it themselves (0: what the incarnation
+    /// keeps).
+    pub cluster_uid: u128,
+}
+
+/// A congestion controller of quinn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// RFC 9438.
+    #[default]
+    Cubic,
+    /// BBR, which keeps its speed on lossy paths; experimental in quinn.
+    Bbr,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            dial_backoff_min: Duration::from_millis(50),
+            dial_backoff_max: Duration::from_millis(500),
+            dial_limit: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(3),
+            keep_alive: Duration::from_millis(500),
+            initial_rtt: Duration::from_millis(50),
+            initial_window_bytes: 128 * 1024,
+            congestion: Congestion::Cubic,
+            frame_bytes_max: limits::FRAME_BODY_BYTES_MAX,
+            entry_bytes_max: limits::ENTRY_BYTES_MAX,
+            append_stall_limit: Duration::from_secs(5),
+            snapshot_stall_limit: Duration::from_secs(10),
+            snapshot_bytes_per_second: 0,
+            snapshots_sent_max: limits::SNAPSHOTS_SENT_MAX,
+            socket_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
+            datagram_bytes_max: 1_452,
+            cluster_uid: 0,
+        }
+    }
+}
+
+/// A setting that cannot be, with its name, its value and what it may be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the setting {name} is {value}; it must be {must}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Which setting.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it must be.
+    pub must: &'static str,
+}
+
+impl TransportConfig {
+    /// The same settings with the times that fit a Raft configuration.
+    #[must_use]
+    pub const fn with_timing(mut self, timing: RaftTiming) -> Self {
+        self.dial_backoff_min = timing.dial_backoff_min;
+        self.dial_backoff_max = timing.dial_backoff_max;
+        self.idle_timeout = timing.idle_timeout;
+        self.keep_alive = timing.keep_alive;
+        self.initial_rtt = timing.initial_rtt;
+        self
+    }
+
+    /// Checks every setting and how they fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first [`InvalidSetting`].
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let check = |fine: bool, name, value: String, must| {
+            if fine {
+                Ok(())
+            } else {
+                Err(InvalidSetting { name, value, must })
+            }
+        };
+        let time = |value: Duration| format!("{value:?}");
+        let backoff = self.dial_backoff_min;
+        check(
+            !backoff.is_zero(),
+            "dial_backoff_min",
+            time(backoff),
+            "above 0",
+        )?;
+        check(
+            self.dial_backoff_max >= backoff,
+            "dial_backoff_max",
+            time(self.dial_backoff_max),
+            "at least dial_backoff_min",
+        )?;
+        check(
+            !self.dial_limit.is_zero(),
+            "dial_limit",
+            time(self.dial_limit),
+            "above 0",
+        )?;
+        check(
+            !self.keep_alive.is_zero(),
+            "keep_alive",
+            time(self.keep_alive),
+            "above 0",
+        )?;
+        check(
+            self.idle_timeout >= self.keep_alive * 3,
+            "idle_timeout",
+            time(self.idle_timeout),
+            "at least three keep_alive, so that two lost packets do not end a link",
+        )?;
+        check(
+            self.idle_timeout <= Duration::from_secs(3_600),
+            "idle_timeout",
+            time(self.idle_timeout),
+            "at most an hour",
+        )?;
+        check(
+            !self.initial_rtt.is_zero(),
+            "initial_rtt",
+            time(self.initial_rtt),
+            "above 0",
+        )?;
+        let frame = self.frame_bytes_max;
+        check(
+            (limits::CONTROL_BODY_BYTES_MAX..=limits::FRAME_BODY_BYTES_MAX).contains(&frame),
+            "frame_bytes_max",
+            frame.to_string(),
+            "from 64 KiB to 8 MiB",
+        )?;
+        let entry = self.entry_bytes_max;
+        check(
+            (1..=limits::ENTRY_BYTES_MAX.min(frame / 2)).contains(&entry),
+            "entry_bytes_max",
+            entry.to_string(),
+            "from 1 to half of frame_bytes_max",
+        )?;
+        let stall = self.append_stall_limit;
+        check(
+            !stall.is_zero(),
+            "append_stall_limit",
+            time(stall),
+            "above 0",
+        )?;
+        let stall = self.snapshot_stall_limit;
+        check(
+            !stall.is_zero(),
+            "snapshot_stall_limit",
+            time(stall),
+            "above 0",
+        )?;
+        let sent = self.snapshots_sent_max;
+        check(
+            sent > 0,
+            "snapshots_sent_max",
+            sent.to_string(),
+            "at least 1",
+        )?;
+        let datagram = self.datagram_bytes_max;
+        check(
+            (1_200..=8_952).contains(&datagram),
+            "datagram_bytes_max",
+            datagram.to_string(),
+            "from 1,200 to 8,952",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_bad_values_are_named() {
+        assert_eq!(TransportConfig::default().validate(), Ok(()));
+        let named = |change: fn(&mut TransportConfig)| {
+            let mut config = TransportConfig::default();
+            change(&mut config);
+            config.validate().unwrap_err().name
+        };
+        assert_eq!(
+            named(|c| c.dial_backoff_min = Duration::ZERO),
+            "dial_backoff_min"
+        );
+        assert_eq!(
+            named(|c| c.dial_backoff_max = Duration::from_millis(1)),
+            "dial_backoff_max"
+        );
+        assert_eq!(
+            named(|c| c.idle_timeout = c.keep_alive * 3 - Duration::from_nanos(1)),
+            "idle_timeout"
+        );
+        assert_eq!(named(|c| c.frame_bytes_max += 1), "frame_bytes_max");
+        assert_eq!(
+            named(|c| c.entry_bytes_max = c.frame_bytes_max / 2 + 1),
+            "entry_bytes_max"
+        );
+        assert_eq!(named(|c| c.entry_bytes_max = 0), "entry_bytes_max");
+        assert_eq!(
+            named(|c| c.datagram_bytes_max = 8_953),
+            "datagram_bytes_max"
+        );
+        assert_eq!(named(|c| c.snapshots_sent_max = 0), "snapshots_sent_max");
+    }
+
+    #[test]
+    fn limits_themselves_are_allowed() {
+        let mut config = TransportConfig::default();
+        config.idle_timeout = config.keep_alive * 3;
+        config.frame_bytes_max = limits::CONTROL_BODY_BYTES_MAX;
+        config.entry_bytes_max = config.frame_bytes_max / 2;
+        config.datagram_bytes_max = 8_952;
+        assert_eq!(config.validate(), Ok(()));
+    }
+}

@@ -1,0 +1,243 @@
+//! Everything that can be observed, as one closed list: it feeds the log, the metrics, and
+//! whoever subscribes, tests included.
+//!
+//! This room must not decide anything: taking it out would change nothing but what is seen.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use quicraft_certs::NodeId;
+use tokio::sync::broadcast;
+
+use crate::GroupId;
+use crate::close::{CloseClass, CloseCode};
+use crate::frame::Lane;
+use crate::limits::EVENTS_KEPT_MAX;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection was admitted and is the link now.
+    LinkUp {
+        /// The peer.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+        /// Whether this node dialled.
+        dialled: bool,
+        /// The peer's boot.
+        boot: u128,
+        /// Time from the start of the handshake to here.
+        took: Duration,
+    },
+    /// The link was lost or closed.
+    LinkDown {
+        /// The peer.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+        /// Who ended it and why, in words.
+        reason: String,
+        /// The code, where one of the two ends gave one.
+        code: Option<CloseCode>,
+    },
+    /// A newer connection took the place of the link, which finishes its calls.
+    LinkDraining {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A dial failed; another follows.
+    DialFailed {
+        /// The peer.
+        peer: NodeId,
+        /// The address that was tried last, if any resolved.
+        address: Option<SocketAddr>,
+        /// Why.
+        reason: String,
+        /// The wait before the next dial.
+        retry_in: Duration,
+    },
+    /// The peer told us that dialling again cannot help; it is tried rarely from now on.
+    Parked {
+        /// The peer.
+        peer: NodeId,
+        /// Its code.
+        code: CloseCode,
+    },
+    /// We refused a peer.
+    Refused {
+        /// The node in its certificate.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+        /// What it was told.
+        code: CloseCode,
+        /// What only we know.
+        detail: String,
+    },
+    /// A peer refused us.
+    RefusedByPeer {
+        /// The peer that we dialled.
+        peer: NodeId,
+        /// What it told us.
+        code: CloseCode,
+        /// What we do about it.
+        class: CloseClass,
+    },
+    /// A handshake ended before the peer was proven.
+    HandshakeFailed {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// Two live processes claim the same node.
+    DuplicateNode {
+        /// The node.
+        peer: NodeId,
+        /// Where the newcomer is.
+        newcomer: SocketAddr,
+    },
+    /// A peer announced that it shuts down.
+    GoingAway {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A lane's bound was reached and something was refused or had to wait.
+    LaneFull {
+        /// The peer.
+        peer: NodeId,
+        /// The lane.
+        lane: Lane,
+    },
+    /// A Raft message named another node than the one that sent it; it was refused.
+    OriginMismatch {
+        /// Who sent it.
+        peer: NodeId,
+        /// For which group.
+        group: GroupId,
+        /// Whom it names.
+        named: u64,
+    },
+    /// A log holds an entry that the peer does not take; the group cannot replicate past it.
+    EntryTooLarge {
+        /// The peer.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The entry's log index.
+        index: u64,
+        /// Its encoded bytes.
+        size: usize,
+        /// The peer's limit.
+        limit: usize,
+    },
+    /// A handler panicked; its call was refused and the link lives on.
+    HandlerPanicked {
+        /// Whose call it was.
+        peer: NodeId,
+        /// For which group.
+        group: GroupId,
+    },
+    /// A snapshot was sent and installed.
+    SnapshotSent {
+        /// The peer.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A snapshot came in whole.
+    SnapshotReceived {
+        /// The peer.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The kernel grants a smaller socket buffer than was asked for.
+    SocketBufferSmall {
+        /// Bytes asked for.
+        wanted: usize,
+        /// Bytes granted.
+        granted: usize,
+    },
+    /// The socket is IPv4 and the peer has only IPv6 addresses.
+    FamilyMismatch {
+        /// The peer.
+        peer: NodeId,
+    },
+}
+
+impl Event {
+    /// A short, stable name for metrics and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::LinkUp { .. } => "link_up",
+            Self::LinkDown { .. } => "link_down",
+            Self::LinkDraining { .. } => "link_draining",
+            Self::DialFailed { .. } => "dial_failed",
+            Self::Parked { .. } => "parked",
+            Self::Refused { .. } => "refused",
+            Self::RefusedByPeer { .. } => "refused_by_peer",
+            Self::HandshakeFailed { .. } => "handshake_failed",
+            Self::DuplicateNode { .. } => "duplicate_node",
+            Self::GoingAway { .. } => "going_away",
+            Self::LaneFull { .. } => "lane_full",
+            Self::OriginMismatch { .. } => "origin_mismatch",
+            Self::EntryTooLarge { .. } => "entry_too_large",
+            Self::HandlerPanicked { .. } => "handler_panicked",
+            Self::SnapshotSent { .. } => "snapshot_sent",
+            Self::SnapshotReceived { .. } => "snapshot_received",
+            Self::SocketBufferSmall { .. } => "socket_buffer_small",
+            Self::FamilyMismatch { .. } => "family_mismatch",
+        }
+    }
+
+    /// Whether an operator should look at once.
+    const fn is_alarm(&self) -> bool {
+        matches!(
+            self,
+            Self::DuplicateNode { .. }
+                | Self::Parked { .. }
+                | Self::OriginMismatch { .. }
+                | Self::EntryTooLarge { .. }
+                | Self::HandlerPanicked { .. }
+        )
+    }
+}
+
+/// Takes events from everywhere and hands them to the log, the metrics and the subscribers.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    node: NodeId,
+    sender: broadcast::Sender<Event>,
+}
+
+impl Events {
+    pub(crate) fn new(node: NodeId) -> Self {
+        let (sender, _) = broadcast::channel(EVENTS_KEPT_MAX);
+        Self { node, sender }
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.sender.subscribe()
+    }
+
+    /// Raises an event. Never waits.
+    pub(crate) fn raise(&self, event: Event) {
+        let (node, name) = (self.node.get(), event.name());
+        if event.is_alarm() {
+            tracing::error!(target: "quicraft::link", node, event = name, "{event:?}");
+        } else {
+            tracing::debug!(target: "quicraft::link", node, event = name, "{event:?}");
+        }
+        metrics::counter!("quicraft_events_total", "event" => name).increment(1);
+        // Without a subscriber there is nobody to tell.
+        drop(self.sender.send(event));
+    }
+}

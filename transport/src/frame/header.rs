@@ -1,0 +1,348 @@
+//! The frame header: 32 bytes, fixed layout, network byte order (PROTOCOL.md, F clauses).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{GroupId, TraceContext};
+
+/// Bytes of the fixed header.
+pub const HEADER_BYTES: usize = 32;
+
+/// Bytes of the trace context that follows the header when its flag is set.
+pub const TRACE_BYTES: usize = 24;
+
+const FLAG_TRACE: u16 = 0x0001;
+
+/// A class of traffic with its own streams, bounds and priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Lane {
+    /// Votes, heartbeats, leader transfer, probes, going-away.
+    Control,
+    /// Log replication.
+    Append,
+    /// Forwarded proposals, reads, membership and application calls.
+    Call,
+    /// Snapshots.
+    Snapshot,
+}
+
+impl Lane {
+    /// All lanes, from the highest priority to the lowest.
+    pub const ALL: [Self; 4] = [Self::Control, Self::Append, Self::Call, Self::Snapshot];
+
+    /// quinn sends streams of a higher number first.
+    pub(crate) const fn priority(self) -> i32 {
+        match self {
+            Self::Control => 3,
+            Self::Append => 2,
+            Self::Call => 1,
+            Self::Snapshot => 0,
+        }
+    }
+
+    /// The name that logs and metrics use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Append => "append",
+            Self::Call => "call",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// Its place in an array with one slot for each lane.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
+    const fn from_wire(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Control),
+            1 => Some(Self::Append),
+            2 => Some(Self::Call),
+            3 => Some(Self::Snapshot),
+            _ => None,
+        }
+    }
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FrameKind {
+    /// A call, a request of a session, or the head of a transfer.
+    Call,
+    /// The answer to the call of the same id.
+    Reply,
+    /// An answer that says no; `method` carries the code and the body a text.
+    Refusal,
+    /// A receiver has stored the bytes of a transfer up to `id`.
+    Progress,
+    /// A caller has taken a large reply; its bytes count no longer.
+    Taken,
+    /// Are you there? On Control only.
+    Ping,
+    /// The answer to the ping of the same id.
+    Pong,
+    /// The sender is about to shut down: count it as down at once.
+    GoingAway,
+    /// A draining end has no call of its own in flight any more.
+    Done,
+}
+
+impl FrameKind {
+    const fn to_wire(self) -> u8 {
+        match self {
+            Self::Call => 1,
+            Self::Reply => 2,
+            Self::Refusal => 3,
+            Self::Progress => 4,
+            Self::Taken => 5,
+            Self::Ping => 6,
+            Self::Pong => 7,
+            Self::GoingAway => 8,
+            Self::Done => 9,
+        }
+    }
+
+    const fn from_wire(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Call),
+            2 => Some(Self::Reply),
+            3 => Some(Self::Refusal),
+            4 => Some(Self::Progress),
+            5 => Some(Self::Taken),
+            6 => Some(Self::Ping),
+            7 => Some(Self::Pong),
+            8 => Some(Self::GoingAway),
+            9 => Some(Self::Done),
+            _ => None,
+        }
+    }
+}
+
+/// Everything of a frame but its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameHeader {
+    /// What it is.
+    pub kind: FrameKind,
+    /// The lane that it belongs to; all frames of a stream have the same.
+    pub lane: Lane,
+    /// The service's method, or the code of a refusal.
+    pub method: u16,
+    /// Bytes of the body.
+    pub body_bytes: u32,
+    /// The call that it belongs to, chosen by the caller; the offset in a progress frame.
+    pub id: u64,
+    /// The group.
+    pub group: GroupId,
+    /// Milliseconds that the caller will still wait; 0 means that it did not say.
+    pub deadline_ms: u32,
+    /// The caller's trace.
+    pub trace: Option<TraceContext>,
+}
+
+/// Why bytes are not a frame that may stand here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// No such kind.
+    #[error("frame kind {0} is not known")]
+    UnknownKind(u8),
+    /// No such lane.
+    #[error("lane {0} is not known")]
+    UnknownLane(u8),
+    /// Bits that this version does not define are set.
+    #[error("flags {0:#06x} are not known")]
+    UnknownFlags(u16),
+    /// The body is over the limit; nothing was allocated for it.
+    #[error("a body of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// The frame's header, so that its call can be refused.
+        header: Box<FrameHeader>,
+        /// Bytes announced.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside a frame, after {0} bytes of it")]
+    Cut(usize),
+}
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Frame {
+    /// Everything but the body.
+    pub header: FrameHeader,
+    /// The body; its length is `header.body_bytes`.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// A frame with a body. The group, the deadline and the trace are empty until they are set.
+    ///
+    /// A body over `u32::MAX` bytes cannot be announced; every lane's limit lies far below.
+    #[must_use]
+    pub fn new(kind: FrameKind, lane: Lane, method: u16, id: u64, body: Bytes) -> Self {
+        let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let header = FrameHeader {
+            kind,
+            lane,
+            method,
+            body_bytes,
+            id,
+            group: GroupId::new(0),
+            deadline_ms: 0,
+            trace: None,
+        };
+        Self { header, body }
+    }
+
+    /// A frame without a body.
+    #[must_use]
+    pub fn bare(kind: FrameKind, lane: Lane, id: u64) -> Self {
+        Self::new(kind, lane, 0, id, Bytes::new())
+    }
+
+    /// The same frame for a group.
+    #[must_use]
+    pub fn for_group(mut self, group: GroupId) -> Self {
+        self.header.group = group;
+        self
+    }
+}
+
+impl FrameHeader {
+    /// Bytes of the header with its trace.
+    #[must_use]
+    pub const fn encoded_bytes(&self) -> usize {
+        if self.trace.is_some() {
+            HEADER_BYTES + TRACE_BYTES
+        } else {
+            HEADER_BYTES
+        }
+    }
+
+    /// Appends the header to `buffer`.
+    pub fn encode(&self, buffer: &mut BytesMut) {
+        buffer.reserve(self.encoded_bytes());
+        buffer.put_u8(self.kind.to_wire());
+        buffer.put_u8(self.lane as u8);
+        buffer.put_u16(self.method);
+        buffer.put_u32(self.body_bytes);
+        buffer.put_u64(self.id);
+        buffer.put_u64(self.group.get());
+        buffer.put_u32(self.deadline_ms);
+        buffer.put_u16(if self.trace.is_some() { FLAG_TRACE } else { 0 });
+        buffer.put_u16(0);
+        if let Some(trace) = &self.trace {
+            buffer.put_slice(&trace.trace_id);
+            buffer.put_slice(&trace.span_id);
+        }
+    }
+
+    /// Reads the fixed part. The second value says whether a trace context follows.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`] for a kind, a lane or a flag that this version does not know.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<(Self, bool), FrameError> {
+        let kind = FrameKind::from_wire(bytes[0]).ok_or(FrameError::UnknownKind(bytes[0]))?;
+        let lane = Lane::from_wire(bytes[1]).ok_or(FrameError::UnknownLane(bytes[1]))?;
+        let flags = u16::from_be_bytes([bytes[28], bytes[29]]);
+        let reserved = u16::from_be_bytes([bytes[30], bytes[31]]);
+        if flags & !FLAG_TRACE != 0 {
+            return Err(FrameError::UnknownFlags(flags));
+        }
+        if reserved != 0 {
+            return Err(FrameError::UnknownFlags(reserved));
+        }
+        let header = Self {
+            kind,
+            lane,
+            method: u16::from_be_bytes([bytes[2], bytes[3]]),
+            body_bytes: be_u32(&bytes[4..8]),
+            id: be_u64(&bytes[8..16]),
+            group: GroupId::new(be_u64(&bytes[16..24])),
+            deadline_ms: be_u32(&bytes[24..28]),
+            trace: None,
+        };
+        Ok((header, flags & FLAG_TRACE != 0))
+    }
+}
+
+fn be_u32(bytes: &[u8]) -> u32 {
+    bytes
+        .iter()
+        .fold(0, |value, byte| value << 8 | u32::from(*byte))
+}
+
+fn be_u64(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> FrameHeader {
+        FrameHeader {
+            kind: FrameKind::Call,
+            lane: Lane::Append,
+            method: 0x0102,
+            body_bytes: 3,
+            id: 0x1112_1314_1516_1718,
+            group: GroupId::new(0x2122_2324_2526_2728),
+            deadline_ms: 0x3132_3334,
+            trace: None,
+        }
+    }
+
+    /// F1 to F3: the layout. A change of these bytes is a change of version.
+    #[test]
+    fn golden_bytes() {
+        let mut buffer = BytesMut::new();
+        header().encode(&mut buffer);
+        let golden = [
+            0x01, 0x01, 0x01, 0x02, 0, 0, 0, 3, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+            0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x31, 0x32, 0x33, 0x34, 0, 0, 0, 0,
+        ];
+        assert_eq!(&buffer[..], &golden[..]);
+        assert_eq!(FrameHeader::decode(&golden), Ok((header(), false)));
+    }
+
+    /// F4: what this version does not define is refused, not skipped.
+    #[test]
+    fn unknown_bits_are_refused() {
+        let mut buffer = BytesMut::new();
+        header().encode(&mut buffer);
+        let mut bytes = [0; HEADER_BYTES];
+        bytes.copy_from_slice(&buffer);
+        let with = |at: usize, value: u8| {
+            let mut bytes = bytes;
+            bytes[at] = value;
+            FrameHeader::decode(&bytes)
+        };
+        assert_eq!(with(0, 0), Err(FrameError::UnknownKind(0)));
+        assert_eq!(with(0, 10), Err(FrameError::UnknownKind(10)));
+        assert_eq!(with(1, 4), Err(FrameError::UnknownLane(4)));
+        assert_eq!(with(29, 2), Err(FrameError::UnknownFlags(2)));
+        assert_eq!(with(31, 1), Err(FrameError::UnknownFlags(1)));
+    }
+
+    #[test]
+    fn kinds_survive_the_wire() {
+        for byte in 1..=9 {
+            assert_eq!(
+                FrameKind::from_wire(byte).map(FrameKind::to_wire),
+                Some(byte)
+            );
+        }
+    }
+}
