@@ -1,0 +1,592 @@
+//! The pipeline against a session that the test plays, and between real Rafts.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use openraft::BasicNode;
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::StreamAppendError;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::raft::dispatcher::RaftService;
+use crate::raft::snapshot::MemorySnapshots;
+use crate::raft::testing::{
+    GROUP, Machine, TestConfig, TestRaft, WiredFactory, Wiring, cut, entry, leader_vote, log_id,
+    played_session, raft,
+};
+use crate::raft::wire::decode_append;
+use crate::{NodeId, Refusal, RefusalCode};
+
+type Request = AppendEntriesRequest<TestConfig>;
+type Reply = AppendReply<TestConfig>;
+
+/// A request of entries `from..to`, each with a text of `size` bytes.
+fn request(from: u64, to: u64, size: usize) -> Request {
+    Request {
+        vote: leader_vote(3, 1),
+        prev_log_id: from.checked_sub(1).map(|index| log_id(3, 1, index)),
+        entries: (from..to)
+            .map(|index| entry(3, 1, index, &"x".repeat(size)))
+            .collect(),
+        leader_commit: None,
+    }
+}
+
+/// A pipeline whose peer is the test.
+struct Played {
+    requests: mpsc::Sender<Request>,
+    frames: mpsc::Receiver<Bytes>,
+    replies: Option<mpsc::Sender<Result<Bytes, Refusal>>>,
+    output: BoxStream<'static, AppendResult<TestConfig>>,
+    oversized: Arc<Mutex<Vec<OversizedEntry>>>,
+}
+
+impl Played {
+    fn start(window: usize, limits: FrameLimits) -> Self {
+        let (sender, receiver, frames, replies) = played_session(window);
+        let (requests, mut input) = mpsc::channel(64);
+        let input = futures_util::stream::poll_fn(move |cx| input.poll_recv(cx));
+        let oversized = Arc::new(Mutex::new(Vec::new()));
+        let on_oversized = {
+            let oversized = Arc::clone(&oversized);
+            move |entry| oversized.lock().unwrap().push(entry)
+        };
+        let context = AppendContext {
+            route: Route {
+                own: 1,
+                target: 2,
+                group: GROUP,
+            },
+            limits: Box::new(move || limits),
+            on_oversized: Box::new(on_oversized),
+        };
+        let output = pipeline(input, sender, receiver, context);
+        Self {
+            requests,
+            frames,
+            replies: Some(replies),
+            output,
+            oversized,
+        }
+    }
+
+    fn wide() -> Self {
+        Self::start(
+            64,
+            FrameLimits {
+                frame_bytes: 1 << 20,
+                entry_bytes: 1 << 20,
+            },
+        )
+    }
+
+    /// What comes out by itself; `None` if nothing does.
+    fn poll(&mut self) -> Option<Option<AppendResult<TestConfig>>> {
+        self.output.next().now_or_never()
+    }
+
+    async fn ask(&mut self, request: Request) {
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn reply(&mut self, reply: Reply) {
+        self.reply_bytes(Ok(reply.encode().unwrap())).await;
+    }
+
+    async fn reply_bytes(&mut self, reply: Result<Bytes, Refusal>) {
+        self.replies.as_ref().unwrap().send(reply).await.unwrap();
+    }
+
+    fn sent(&mut self) -> usize {
+        std::iter::from_fn(|| self.frames.try_recv().ok()).count()
+    }
+
+    async fn next(&mut self) -> Option<AppendResult<TestConfig>> {
+        timeout(Duration::from_secs(5), self.output.next())
+            .await
+            .unwrap()
+    }
+
+    /// The session is over and holds nothing any more.
+    async fn assert_over(mut self) {
+        assert!(self.next().await.is_none());
+        drop(self.output);
+        assert!(self.requests.is_closed());
+        assert!(self.replies.is_none_or(|replies| replies.is_closed()));
+    }
+}
+
+fn matched(index: u64) -> Reply {
+    Reply::Matched(Some(log_id(3, 1, index)))
+}
+
+fn acknowledged(item: Option<AppendResult<TestConfig>>) -> u64 {
+    item.unwrap().unwrap().unwrap().unwrap().index()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_leave_before_answers_come_and_answers_keep_their_order() {
+    let mut played = Played::wide();
+    for index in 0..40 {
+        played.ask(request(index, index + 1, 1)).await;
+    }
+    assert!(played.poll().is_none());
+    assert_eq!(
+        played.sent(),
+        40,
+        "in flight at once, without a single answer"
+    );
+    for index in 0..40 {
+        played.reply(matched(index)).await;
+        assert_eq!(acknowledged(played.next().await), index);
+        assert!(played.poll().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_window_stops_taking_requests() {
+    let mut played = Played::start(
+        3,
+        FrameLimits {
+            frame_bytes: 1 << 20,
+            entry_bytes: 1 << 20,
+        },
+    );
+    for index in 0..10 {
+        played.ask(request(index, index + 1, 1)).await;
+    }
+    assert!(played.poll().is_none());
+    // Three in the window and one that waits for a slot; the others were not even taken.
+    assert_eq!(
+        played.requests.max_capacity() - played.requests.capacity(),
+        6
+    );
+    assert_eq!(played.sent(), 3);
+    assert!(played.poll().is_none());
+    assert_eq!(
+        played.requests.max_capacity() - played.requests.capacity(),
+        3
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_ends_with_its_one_answer() {
+    let mut played = Played::wide();
+    let Played { requests, .. } = &mut played;
+    requests.send(request(5, 5, 0)).await.unwrap();
+    *requests = mpsc::channel(1).0;
+    assert!(played.poll().is_none());
+    assert_eq!(played.sent(), 1);
+    played.reply(matched(4)).await;
+    assert_eq!(acknowledged(played.next().await), 4);
+    // The peer has not ended its side.
+    assert!(!played.replies.as_ref().unwrap().is_closed());
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_very_beginning_of_the_log_is_a_success_too() {
+    let mut played = Played::wide();
+    played.ask(request(0, 0, 0)).await;
+    played.reply(Reply::Matched(None)).await;
+    assert_eq!(played.next().await.unwrap().unwrap(), Ok(None));
+}
+
+/// Four entries of 106 bytes in frames of two.
+fn split() -> (Played, Request) {
+    let limits = FrameLimits {
+        frame_bytes: 256,
+        entry_bytes: 1_000,
+    };
+    (Played::start(64, limits), request(10, 14, 100))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_request_is_split_and_acknowledged_once() {
+    let (mut played, request) = split();
+    played.ask(request).await;
+    assert!(played.poll().is_none());
+    let mut indexes = Vec::new();
+    while let Ok(frame) = played.frames.try_recv() {
+        let part = decode_append::<TestConfig>(&frame).unwrap();
+        indexes.push((part.prev_log_id.unwrap().index(), part.entries.len()));
+    }
+    assert_eq!(indexes, [(9, 2), (11, 2)]);
+    played.reply(matched(11)).await;
+    assert!(played.poll().is_none());
+    played.reply(matched(13)).await;
+    assert_eq!(acknowledged(played.next().await), 13);
+    assert!(played.poll().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_cut_inside_a_split_request_still_reports_what_was_taken() {
+    let (mut played, request) = split();
+    played.ask(request).await;
+    played.reply(matched(11)).await;
+    played
+        .reply_bytes(Err(Refusal::new(RefusalCode::Busy, "later")))
+        .await;
+    assert_eq!(acknowledged(played.next().await), 11);
+    assert!(matches!(
+        played.next().await,
+        Some(Err(RPCError::Unreachable(_)))
+    ));
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_acknowledgement_ends_the_session() {
+    let mut played = Played::wide();
+    played.ask(request(10, 14, 1)).await;
+    played.ask(request(14, 15, 1)).await;
+    played.reply(matched(11)).await;
+    assert_eq!(acknowledged(played.next().await), 11);
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_ends_the_session() {
+    for (acknowledged, conflict) in [(None, 9), (Some(11), 11)] {
+        let (mut played, request) = split();
+        played.ask(request).await;
+        if let Some(index) = acknowledged {
+            played.reply(matched(index)).await;
+        }
+        played.reply(Reply::Conflict(log_id(3, 1, conflict))).await;
+        let item = played.next().await.unwrap().unwrap();
+        assert_eq!(
+            item,
+            Err(StreamAppendError::Conflict(log_id(3, 1, conflict)))
+        );
+        played.assert_over().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_higher_vote_ends_the_session() {
+    let mut played = Played::wide();
+    played.ask(request(10, 14, 1)).await;
+    played.reply(Reply::HigherVote(leader_vote(4, 2))).await;
+    let item = played.next().await.unwrap().unwrap();
+    assert_eq!(item, Err(StreamAppendError::HigherVote(leader_vote(4, 2))));
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cannot_be_right_are_errors_not_acknowledgements() {
+    let bad = [
+        matched(14),
+        matched(8),
+        Reply::Matched(None),
+        Reply::Matched(Some(log_id(9, 1, 12))),
+        Reply::Conflict(log_id(3, 1, 13)),
+    ];
+    for reply in bad {
+        let mut played = Played::wide();
+        played.ask(request(10, 14, 1)).await;
+        played.reply(reply).await;
+        assert!(matches!(
+            played.next().await,
+            Some(Err(RPCError::Unreachable(_)))
+        ));
+        played.assert_over().await;
+    }
+    // Garbage, and an answer to nothing.
+    for asked in [true, false] {
+        let mut played = Played::wide();
+        if asked {
+            played.ask(request(10, 14, 1)).await;
+            played.reply_bytes(Ok(Bytes::from_static(b"\x07"))).await;
+        } else {
+            played.reply(matched(1)).await;
+        }
+        assert!(matches!(
+            played.next().await,
+            Some(Err(RPCError::Unreachable(_)))
+        ));
+        played.assert_over().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_end_early_are_a_network_error() {
+    let mut played = Played::wide();
+    played.ask(request(10, 14, 1)).await;
+    assert!(played.poll().is_none());
+    played.replies = None;
+    assert!(matches!(
+        played.next().await,
+        Some(Err(RPCError::Network(_)))
+    ));
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_send_is_reported_after_the_answers_that_still_come() {
+    let mut played = Played::wide();
+    played.ask(request(0, 1, 1)).await;
+    assert!(played.poll().is_none());
+    played.frames.close();
+    played.ask(request(1, 2, 1)).await;
+    assert!(played.poll().is_none());
+    played.reply(matched(0)).await;
+    assert_eq!(acknowledged(played.next().await), 0);
+    played.replies = None;
+    // `TestSender` says that the link was cut.
+    assert!(matches!(
+        played.next().await,
+        Some(Err(RPCError::Network(_)))
+    ));
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_too_large_ends_the_session_after_what_stands_before_it() {
+    let limits = FrameLimits {
+        frame_bytes: 1_000,
+        entry_bytes: 50,
+    };
+    let mut played = Played::start(64, limits);
+    let mut long = request(10, 12, 1);
+    long.entries.push(entry(3, 1, 12, &"x".repeat(100)));
+    long.entries.push(entry(3, 1, 13, ""));
+    played.ask(long).await;
+    assert!(played.poll().is_none());
+    assert_eq!(played.sent(), 1);
+    played.reply(matched(11)).await;
+    assert_eq!(acknowledged(played.next().await), 11);
+    let Some(Err(RPCError::Unreachable(error))) = played.next().await else {
+        panic!("no error")
+    };
+    let text = error.to_string();
+    for part in ["group 7", "entry 12", "105 bytes", "at most 50"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let expected = OversizedEntry {
+        index: 12,
+        size: 105,
+        limit: 50,
+    };
+    assert_eq!(*played.oversized.lock().unwrap(), [expected]);
+    played.assert_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_entry_that_is_too_large_sends_nothing() {
+    let mut played = Played::start(
+        64,
+        FrameLimits {
+            frame_bytes: 1_000,
+            entry_bytes: 50,
+        },
+    );
+    played.ask(request(10, 12, 100)).await;
+    assert!(matches!(
+        played.next().await,
+        Some(Err(RPCError::Unreachable(_)))
+    ));
+    assert_eq!(played.sent(), 0);
+    assert_eq!(played.oversized.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_stream_drops_everything_at_once() {
+    let mut played = Played::wide();
+    played.ask(request(0, 1, 1)).await;
+    assert!(played.poll().is_none());
+    let Played {
+        requests,
+        frames,
+        replies,
+        output,
+        ..
+    } = &mut played;
+    assert!(!requests.is_closed());
+    *output = futures_util::stream::empty().boxed();
+    assert!(requests.is_closed());
+    assert!(replies.as_ref().unwrap().is_closed());
+    assert!(frames.recv().now_or_never().is_some());
+    assert!(matches!(frames.recv().now_or_never(), Some(None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_never_was_is_an_error() {
+    struct Never;
+    impl FrameSender for Never {
+        async fn send(&mut self, _: Bytes) -> Result<(), CallError> {
+            let reason = crate::UnreachableReason::Down("no route".to_owned());
+            let peer = NodeId::new(2).unwrap();
+            Err(CallError::Unreachable {
+                peer,
+                group: GROUP,
+                address: None,
+                reason,
+            })
+        }
+    }
+    impl ReplyReceiver for Never {
+        async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+            None
+        }
+    }
+    let input = Box::pin(futures_util::stream::iter([
+        request(0, 1, 1),
+        request(1, 2, 1),
+    ]));
+    let limits = FrameLimits {
+        frame_bytes: 1_000,
+        entry_bytes: 1_000,
+    };
+    let context = AppendContext {
+        route: Route {
+            own: 1,
+            target: 2,
+            group: GROUP,
+        },
+        limits: Box::new(move || limits),
+        on_oversized: Box::new(|_| {}),
+    };
+    let mut output = pipeline::<TestConfig, _, _, _>(input, Never, Never, context);
+    assert!(matches!(
+        output.next().await,
+        Some(Err(RPCError::Unreachable(_)))
+    ));
+    assert!(output.next().await.is_none());
+    drop(cut("unused here"));
+}
+
+/// Three nodes in one process with our bytes between them.
+struct Cluster {
+    wiring: Wiring,
+    nodes: BTreeMap<u64, (TestRaft, Machine)>,
+}
+
+impl Cluster {
+    async fn start(limits: FrameLimits) -> Self {
+        let wiring = Wiring::default();
+        let mut nodes = BTreeMap::new();
+        for own in 1..=3 {
+            let factory = WiredFactory {
+                own,
+                wiring: wiring.clone(),
+                limits,
+            };
+            nodes.insert(own, raft(own, factory).await);
+        }
+        let cluster = Self { wiring, nodes };
+        for own in 1..=3 {
+            cluster.connect(own);
+        }
+        let members: BTreeMap<u64, BasicNode> =
+            (1..=3).map(|id| (id, BasicNode::default())).collect();
+        cluster.nodes[&1].0.initialize(members).await.unwrap();
+        cluster
+    }
+
+    fn connect(&self, node: u64) {
+        let raft = self.nodes[&node].0.clone();
+        let raise = Arc::new(|_| {});
+        self.wiring.connect(
+            node,
+            RaftService::with_events(raft, MemorySnapshots::new(), raise),
+        );
+    }
+
+    /// A leader that a quorum has confirmed; without that it takes no writes.
+    async fn leader(&self) -> TestRaft {
+        let limit = Some(Duration::from_secs(30));
+        let known = self.nodes[&1].0.wait(limit);
+        let known = known.metrics(|metrics| metrics.current_leader.is_some(), "a leader");
+        let leader = self.nodes[&known.await.unwrap().current_leader.unwrap()]
+            .0
+            .clone();
+        let confirmed = leader.wait(limit);
+        let confirmed = confirmed.metrics(|metrics| metrics.last_quorum_acked.is_some(), "a lease");
+        confirmed.await.unwrap();
+        leader
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_rafts_elect_replicate_and_catch_up_over_these_bytes() {
+    // Frames so small that nearly every request is split.
+    let cluster = Cluster::start(FrameLimits {
+        frame_bytes: 200,
+        entry_bytes: 150,
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let away = (1..=3).find(|id| id != leader.node_id()).unwrap();
+    cluster.wiring.disconnect(away);
+
+    let writes = (0..200).map(|line| leader.client_write(format!("line {line}")));
+    for result in futures_util::future::join_all(writes).await {
+        result.unwrap();
+    }
+    let last = leader.metrics().borrow_watched().last_log_index;
+    cluster.connect(away);
+    for (raft, machine) in cluster.nodes.values() {
+        let wait = raft.wait(Some(Duration::from_secs(60)));
+        wait.applied_index(last, "all lines everywhere")
+            .await
+            .unwrap();
+        let lines = machine.lines();
+        assert_eq!(lines.len(), 200);
+        assert_eq!(lines, cluster.nodes[leader.node_id()].1.lines());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_far_behind_gets_a_snapshot() {
+    let cluster = Cluster::start(FrameLimits {
+        frame_bytes: 1 << 20,
+        entry_bytes: 1 << 20,
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let away = (1..=3).find(|id| id != leader.node_id()).unwrap();
+    cluster.wiring.disconnect(away);
+    for line in 0..50 {
+        leader.client_write(format!("line {line}")).await.unwrap();
+    }
+    let last = leader.metrics().borrow_watched().last_log_index;
+    leader.trigger().snapshot().await.unwrap();
+    let wait = leader.wait(Some(Duration::from_secs(30)));
+    wait.metrics(
+        |metrics| metrics.purged.map(|id| id.index()) == last,
+        "purged",
+    )
+    .await
+    .unwrap();
+    cluster.connect(away);
+    let (raft, machine) = &cluster.nodes[&away];
+    let wait = raft.wait(Some(Duration::from_secs(60)));
+    wait.metrics(
+        |metrics| metrics.snapshot.map(|id| id.index()) == last,
+        "a snapshot",
+    )
+    .await
+    .unwrap();
+    assert_eq!(machine.lines().len(), 50);
+}
+
+/// The stream is polled by openraft's tasks, on any thread.
+#[test]
+fn the_stream_is_send() {
+    fn send<T: Send>(_: &T) {}
+    let mut stream: Pin<Box<dyn Stream<Item = AppendResult<TestConfig>> + Send>> =
+        Box::pin(futures_util::stream::poll_fn(|_| Poll::Ready(None)));
+    send(&stream);
+    assert!(
+        stream
+            .next()
+            .now_or_never()
+            .is_some_and(|item| item.is_none())
+    );
+}

@@ -1,0 +1,60 @@
+//! The bounds of the Raft network: what they limit, in which unit, why, and what happens at them.
+//!
+//! Bounds that lanes and frames have in common stand in the transport's own limits; this room must
+//! not repeat them.
+
+use std::time::Duration;
+
+/// Bytes that the codec takes or makes for one value. A longer value is refused, not truncated.
+///
+/// It bounds one log entry or one snapshot head, because an append frame frames its entries itself.
+/// Twice the default frame limit, and so small that the largest decode limit stays reasonable.
+pub const CODEC_INPUT_BYTES_MAX: usize = 16 << 20;
+
+/// How many bytes of memory one byte of input may claim while it is decoded.
+///
+/// bincode claims the full width of a number (up to 16 bytes) that travels as one byte; so 16 is the
+/// smallest factor at which no honest value is refused.
+pub const CODEC_CLAIM_FACTOR: usize = 16;
+
+/// Entries in one append frame; a longer request is sent as several frames.
+///
+/// An entry is larger in memory than on the wire (some 150 bytes against 8 for an empty one), so a
+/// frame full of the smallest entries is bounded by their number, not only by its bytes.
+pub const APPEND_ENTRIES_MAX: usize = 65_536;
+
+/// Bytes of a snapshot that are read, hashed and written at a time.
+///
+/// Large enough that a file is read in few calls, small enough that hashing one (about 100
+/// microseconds) does not hold up other tasks of the thread.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 128 << 10;
+
+/// Bytes of the blake3 hash that follows the bytes of a snapshot.
+pub const SNAPSHOT_HASH_BYTES: usize = 32;
+
+/// Bytes of a snapshot that is received into memory, unless the host sets another bound; a longer
+/// one is refused before a byte of it is taken. 1 GiB: more than that belongs into a file.
+pub const MEMORY_SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of a snapshot that is received into a file, unless the host sets another bound; a longer
+/// one is refused before a byte of it is taken. 1 TiB: a guard against a nonsensical length.
+pub const FILE_SNAPSHOT_BYTES_MAX: u64 = 1 << 40;
+
+/// How many round trips an append session waits for an answer before it counts as stalled, when
+/// that is longer than the configured limit. 4: a lost packet, its repetition, and a slow flush.
+pub const APPEND_STALL_ROUND_TRIPS: u32 = 4;
+
+/// Longest dial backoff that is derived from a Raft configuration, however long its election is.
+pub const DERIVED_DIAL_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Shortest and longest idle timeout that is derived from a Raft configuration.
+///
+/// Below 1.5 s three lost packets in a row on a slow path would end a healthy link; above 30 s a
+/// dead one would keep its streams for too long.
+pub const DERIVED_IDLE_TIMEOUT: (Duration, Duration) =
+    (Duration::from_millis(1_500), Duration::from_secs(30));
+
+/// Shortest and longest assumption about the first round trip that is derived from a Raft
+/// configuration: a local network at one end, the default of quinn at the other.
+pub const DERIVED_INITIAL_RTT: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(333));

@@ -1,0 +1,46 @@
+//! openraft on top of the transport: the only place that names openraft and bincode.
+//!
+//! We ask: openraft -> [`RaftFactory`] -> [`RaftNetwork`] -> bytes -> a lane of the link. They
+//! answer: bytes -> [`RaftService`] -> openraft. Below this folder the transport moves opaque calls
+//! for a group, so a network for another version of openraft is one more folder beside this one.
+//!
+//! Everything but [`RaftTiming`] needs the feature `serde` (default), which gives openraft's types
+//! the serde that the codec works with. openraft's `single-threaded` is not supported.
+
+pub mod limits;
+mod timing;
+
+#[cfg(feature = "serde")]
+mod append;
+#[cfg(feature = "serde")]
+mod codec;
+#[cfg(feature = "serde")]
+mod dispatcher;
+#[cfg(feature = "serde")]
+mod errors;
+#[cfg(feature = "serde")]
+mod factory;
+#[cfg(feature = "serde")]
+mod network;
+#[cfg(feature = "serde")]
+mod snapshot;
+#[cfg(feature = "serde")]
+mod wire;
+
+#[cfg(all(test, feature = "serde"))]
+mod testing;
+
+pub use self::timing::RaftTiming;
+
+#[cfg(feature = "serde")]
+pub use self::{
+    codec::{BincodeCodec, Codec, CodecError, RaftCodec},
+    dispatcher::{RaftService, serve},
+    factory::RaftFactory,
+    network::RaftNetwork,
+    snapshot::{
+        FileSnapshotReader, FileSnapshotSink, FileSnapshots, MemoryData, MemorySnapshotSink,
+        MemorySnapshots, SnapshotIo, SnapshotSink,
+    },
+    wire::RAFT_WIRE_VERSION,
+};

@@ -1,0 +1,405 @@
+//! openraft's client for one peer and one group: each RPC to its lane, with its own kind of limit.
+//!
+//! No RPC is retried here; openraft does that. This room must not know how a link is made or kept.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::entry::RaftEntry;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout};
+use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
+use openraft::{OptionalSend, RPCTypes, RaftTypeConfig};
+use tokio::time::Instant;
+
+use super::append::{AppendContext, AppendResult, pipeline};
+use super::errors::{Purpose, RaftCallError, Route, local_storage_error};
+use super::limits::{APPEND_STALL_ROUND_TRIPS, CODEC_INPUT_BYTES_MAX};
+use super::snapshot::{HashedReader, SnapshotIo};
+use super::wire::{
+    AppendReply, AppendSplitter, FrameLimits, OversizedEntry, SnapshotHead, SnapshotReply,
+    TransferReply, TransferRequest, VoteReply, VoteRequestBody, encode, method,
+};
+use crate::link::{CallLane, Peer, Request};
+use crate::{Event, GroupId, TransportHandle};
+
+/// What openraft uses a client for; it decides the lane of its appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientLane {
+    /// Replication, and votes.
+    Append,
+    /// Heartbeats.
+    Heartbeat,
+    /// One snapshot.
+    Snapshot,
+}
+
+/// The connection of one Raft group to one peer, made by [`RaftFactory`](super::RaftFactory).
+///
+/// A cheap handle: it opens nothing before the first call, and dropping it ends nothing that other
+/// clients of the same peer do.
+pub struct RaftNetwork<C: RaftTypeConfig, S> {
+    handle: TransportHandle,
+    route: Route,
+    /// `None` if the target cannot be a peer: it is this node, or node 0.
+    peer: Option<Peer>,
+    lane: ClientLane,
+    snapshots: Arc<S>,
+    config: PhantomData<fn() -> C>,
+}
+
+impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
+    pub(crate) fn new(
+        handle: TransportHandle,
+        group: GroupId,
+        target: u64,
+        peer: Option<Peer>,
+        lane: ClientLane,
+        snapshots: Arc<S>,
+    ) -> Self {
+        let route = Route {
+            own: handle.node_id().get(),
+            target,
+            group,
+        };
+        Self {
+            handle,
+            route,
+            peer,
+            lane,
+            snapshots,
+            config: PhantomData,
+        }
+    }
+
+    fn peer(&self) -> Result<&Peer, RPCError<C>> {
+        let Route { own, target, group } = self.route;
+        self.peer
+            .as_ref()
+            .ok_or_else(|| RaftCallError::NoPeer { target, own, group }.into())
+    }
+
+    /// One call on the Control lane.
+    async fn call(
+        &self,
+        purpose: Purpose,
+        method: u16,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, RPCError<C>> {
+        let peer = self.peer()?;
+        let request = Request {
+            group: self.route.group,
+            method,
+            body,
+            trace: None,
+        };
+        peer.call(CallLane::Control, request, Instant::now() + limit)
+            .await
+            .map_err(|error| self.route.rpc_error(purpose, &error))
+    }
+
+    /// One append as a call of its own: a heartbeat.
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<C>,
+        limit: Duration,
+    ) -> AppendResult<C> {
+        let wire = |error| RPCError::from(self.route.wire(error));
+        // The Control lane has its own limit on frames and says so; only entries are bounded here.
+        let limits = FrameLimits {
+            frame_bytes: usize::MAX,
+            ..self.frame_limits()
+        };
+        let mut frames = AppendSplitter::new(request, limits);
+        let frame = frames.next_frame().map_err(|error| wire(error.into()))?;
+        if let Some(entry) = frames.oversized() {
+            raise_oversized(&self.handle, self.peer()?, self.route.group, entry);
+            let Route { target, group, .. } = self.route;
+            return Err(RaftCallError::EntryTooLarge {
+                target,
+                group,
+                entry,
+            }
+            .into());
+        }
+        let Some(frame) = frame else {
+            let Route { target, group, .. } = self.route;
+            return Err(RaftCallError::SessionEnded { target, group }.into());
+        };
+        let reply = self
+            .call(Purpose::Heartbeat, method::HEARTBEAT, frame.body, limit)
+            .await?;
+        AppendReply::decode(&reply)
+            .and_then(|reply| reply.judge(frame.prev.as_ref(), frame.last.as_ref()))
+            .map_err(wire)
+    }
+
+    /// One call after the other, an answer for each; ends with the first that is not a success.
+    fn heartbeats<'s, In>(&'s self, input: In, limit: Duration) -> BoxStream<'s, AppendResult<C>>
+    where
+        In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
+    {
+        Box::pin(futures_util::stream::unfold(
+            Some(input),
+            move |input| async move {
+                let mut input = input?;
+                let request = input.next().await?;
+                let result = self.heartbeat(request, limit).await;
+                let more = matches!(result, Ok(Ok(_))).then_some(input);
+                Some((result, more))
+            },
+        ))
+    }
+
+    /// A session on the Append lane.
+    fn replicate<In>(&self, input: In) -> Result<BoxStream<'static, AppendResult<C>>, RPCError<C>>
+    where
+        In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
+    {
+        let peer = self.peer()?;
+        let group = self.route.group;
+        let (sender, receiver) = peer.session(group, method::APPEND, self.append_stall_limit(peer));
+        let limits = {
+            let (peer, entry_bytes) = (peer.clone(), self.handle.config().entry_bytes_max);
+            move || FrameLimits {
+                frame_bytes: peer.frame_bytes_max(),
+                entry_bytes,
+            }
+        };
+        let on_oversized = {
+            let (handle, peer) = (self.handle.clone(), peer.clone());
+            move |entry| raise_oversized(&handle, &peer, group, entry)
+        };
+        let context = AppendContext {
+            route: self.route,
+            limits: Box::new(limits),
+            on_oversized: Box::new(on_oversized),
+        };
+        Ok(pipeline(input, sender, receiver, context))
+    }
+
+    fn frame_limits(&self) -> FrameLimits {
+        FrameLimits {
+            frame_bytes: CODEC_INPUT_BYTES_MAX,
+            entry_bytes: self.handle.config().entry_bytes_max,
+        }
+    }
+
+    /// How long a session may be without an answer. openraft's own limit (the heartbeat interval) is
+    /// not one: an answer comes after the follower's disk has it, and slow is not dead.
+    fn append_stall_limit(&self, peer: &Peer) -> Duration {
+        stall_limit(self.handle.config().append_stall_limit, peer)
+    }
+
+    /// Sends a snapshot, head first.
+    async fn send_snapshot(
+        &self,
+        vote: VoteOf<C>,
+        snapshot: SnapshotOf<C, S::Data>,
+        option: &RPCOption,
+    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
+        let peer = self.peer()?;
+        let SnapshotOf::<C, S::Data> { meta, snapshot } = snapshot;
+        let (length, source) = self
+            .snapshots
+            .open(snapshot)
+            .await
+            .map_err(|error| local_storage_error::<C>(&meta, &error))?;
+        let (head, transfer_length) = self.snapshot_head(vote, &meta, length)?;
+        let request = Request {
+            group: self.route.group,
+            method: method::SNAPSHOT,
+            body: head,
+            trace: None,
+        };
+        // openraft's limit (200 ms by default) cannot be meant for the whole snapshot.
+        let stalled = self
+            .handle
+            .config()
+            .snapshot_stall_limit
+            .max(option.hard_ttl());
+        let source = HashedReader::new(source, length);
+        let reply = peer
+            .transfer(request, transfer_length, source, stall_limit(stalled, peer))
+            .await
+            .map_err(|error| self.route.streaming_error(&meta, &error))?;
+        let response = SnapshotReply::decode(&reply)
+            .map_err(|error| RPCError::from(self.route.wire(error)))?;
+        self.handle.raise(Event::SnapshotSent {
+            peer: peer.id(),
+            group: self.route.group,
+            bytes: length,
+        });
+        Ok(response)
+    }
+
+    fn snapshot_head(
+        &self,
+        vote: VoteOf<C>,
+        meta: &SnapshotMetaOf<C>,
+        length: u64,
+    ) -> Result<(Bytes, u64), StreamingError<C>> {
+        let head = encode(&SnapshotHead::<C>::new(vote, meta.clone(), length))
+            .map_err(|error| RPCError::from(self.route.wire(error)))?;
+        let transfer_length =
+            HashedReader::<S::Source>::transfer_length(length).ok_or_else(|| {
+                let error = std::io::Error::other("a snapshot of nearly 2^64 bytes");
+                local_storage_error::<C>(meta, &error)
+            })?;
+        Ok((head, transfer_length))
+    }
+}
+
+/// A configured limit, or some round trips where the network is slower than it.
+fn stall_limit(configured: Duration, peer: &Peer) -> Duration {
+    let round_trips = peer.rtt().map_or(Duration::ZERO, |rtt| {
+        rtt.saturating_mul(APPEND_STALL_ROUND_TRIPS)
+    });
+    configured.max(round_trips)
+}
+
+fn raise_oversized(handle: &TransportHandle, peer: &Peer, group: GroupId, entry: OversizedEntry) {
+    let OversizedEntry { index, size, limit } = entry;
+    handle.raise(Event::EntryTooLarge {
+        peer: peer.id(),
+        group,
+        index,
+        size,
+        limit,
+    });
+}
+
+/// The answer of a session as the answer of a single append.
+fn append_response<C: RaftTypeConfig>(
+    result: StreamAppendResult<C>,
+    last: Option<LogIdOf<C>>,
+) -> AppendEntriesResponse<C> {
+    match result {
+        Ok(log_id) if log_id == last => AppendEntriesResponse::Success,
+        Ok(log_id) => AppendEntriesResponse::PartialSuccess(log_id),
+        Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+        Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+    }
+}
+
+impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetworkV2<C> for RaftNetwork<C, S> {
+    type SnapshotData = S::Data;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<C>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
+        let limit = option.soft_ttl();
+        let last = rpc
+            .entries
+            .last()
+            .map(RaftEntry::log_id)
+            .or_else(|| rpc.prev_log_id.clone());
+        let Route { own, target, group } = self.route;
+        let input = Box::pin(futures_util::stream::once(std::future::ready(rpc)));
+        let mut replies = self.stream_append(input, option).await?;
+        let reply = tokio::time::timeout(limit, replies.next())
+            .await
+            .map_err(|_| Timeout {
+                action: RPCTypes::AppendEntries,
+                id: own,
+                target,
+                timeout: limit,
+            })?;
+        let reply = reply.ok_or(RaftCallError::SessionEnded { target, group })??;
+        Ok(append_response(reply, last))
+    }
+
+    fn stream_append<'s, In>(
+        &'s mut self,
+        input: In,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendResult<C>>, RPCError<C>>>
+    where
+        In: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
+    {
+        let this: &'s Self = self;
+        let replies = match (this.peer(), this.lane) {
+            (Err(error), _) => Err(error),
+            (Ok(_), ClientLane::Heartbeat) => Ok(this.heartbeats(input, option.soft_ttl())),
+            (Ok(_), ClientLane::Append | ClientLane::Snapshot) => this.replicate(input),
+        };
+        Box::pin(std::future::ready(replies))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<C>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<C>, RPCError<C>> {
+        let body = encode(&VoteRequestBody::from(rpc)).map_err(|error| self.route.wire(error))?;
+        let reply = self
+            .call(Purpose::Vote, method::VOTE, body, option.soft_ttl())
+            .await?;
+        Ok(VoteReply::decode(&reply).map_err(|error| self.route.wire(error))?)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<C>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<C>, RPCError<C>> {
+        let body = encode(&VoteRequestBody::from(rpc)).map_err(|error| self.route.wire(error))?;
+        let reply = self
+            .call(Purpose::PreVote, method::PRE_VOTE, body, option.soft_ttl())
+            .await?;
+        Ok(VoteReply::decode(&reply).map_err(|error| self.route.wire(error))?)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<C>,
+        snapshot: SnapshotOf<C, S::Data>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            result = self.send_snapshot(vote, snapshot, &option) => result,
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<C>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
+        let body =
+            encode(&TransferRequest::from(request)).map_err(|error| self.route.wire(error))?;
+        let reply = self
+            .call(
+                Purpose::TransferLeader,
+                method::TRANSFER_LEADER,
+                body,
+                option.soft_ttl(),
+            )
+            .await?;
+        Ok(TransferReply::decode(&reply).map_err(|error| self.route.wire(error))?)
+    }
+}
+
+impl<C: RaftTypeConfig, S> fmt::Debug for RaftNetwork<C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftNetwork")
+            .field("route", &self.route)
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,406 @@
+//! The bytes of every message, as they are. A test that fails here means a new
+//! [`RAFT_WIRE_VERSION`](super::RAFT_WIRE_VERSION), not new bytes in the test.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::{SnapshotMetaOf, StoredMembershipOf, VoteOf};
+use openraft::{BasicNode, Membership};
+
+use super::super::codec::{Codec, RaftCodec};
+use super::super::testing::{TestConfig, entry, leader_vote, log_id};
+use super::*;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn candidate(term: u64, node: u64) -> VoteOf<TestConfig> {
+    VoteOf::<TestConfig>::new(term, node)
+}
+
+const LIMITS: FrameLimits = FrameLimits {
+    frame_bytes: 1 << 20,
+    entry_bytes: 1 << 20,
+};
+
+#[test]
+fn versions() {
+    assert_eq!(RAFT_WIRE_VERSION, 1);
+    assert_eq!(RaftCodec::ID, 1);
+    assert_eq!(
+        [
+            method::APPEND,
+            method::HEARTBEAT,
+            method::VOTE,
+            method::PRE_VOTE,
+            method::TRANSFER_LEADER,
+            method::SNAPSHOT
+        ],
+        [1, 2, 3, 4, 5, 6]
+    );
+}
+
+#[test]
+fn append_frame() {
+    let request = AppendEntriesRequest::<TestConfig> {
+        vote: leader_vote(3, 1),
+        prev_log_id: Some(log_id(2, 1, 300)),
+        entries: vec![entry(3, 1, 301, "ab"), entry(3, 1, 302, "")],
+        leader_commit: Some(log_id(2, 1, 299)),
+    };
+    let mut frames = AppendSplitter::new(request, LIMITS);
+    let frame = frames.next_frame().unwrap().unwrap();
+    assert!(frames.next_frame().unwrap().is_none());
+    assert!(frame.closes);
+    assert_eq!(
+        hex(&frame.body),
+        "0f000000\
+         030101\
+         010201fb2c01\
+         010201fb2b01\
+         09000000\
+         0301fb2d01\
+         01026162\
+         07000000\
+         0301fb2e01\
+         0100"
+    );
+    let back = decode_append::<TestConfig>(&frame.body).unwrap();
+    assert_eq!(back.vote, leader_vote(3, 1));
+    assert_eq!(back.prev_log_id, Some(log_id(2, 1, 300)));
+    assert_eq!(back.leader_commit, Some(log_id(2, 1, 299)));
+    assert_eq!(
+        back.entries,
+        vec![entry(3, 1, 301, "ab"), entry(3, 1, 302, "")]
+    );
+}
+
+#[test]
+fn append_replies() {
+    let cases = [
+        (AppendReply::<TestConfig>::Matched(None), "0100"),
+        (
+            AppendReply::Matched(Some(log_id(3, 1, 302))),
+            "01010301fb2e01",
+        ),
+        (AppendReply::Conflict(log_id(2, 1, 300)), "020201fb2c01"),
+        (AppendReply::HigherVote(leader_vote(4, 2)), "03040201"),
+    ];
+    for (reply, golden) in cases {
+        let bytes = reply.encode().unwrap();
+        assert_eq!(hex(&bytes), golden);
+        assert_eq!(AppendReply::decode(&bytes).unwrap(), reply);
+    }
+}
+
+#[test]
+fn votes() {
+    let request = VoteRequest::<TestConfig> {
+        vote: candidate(4, 2),
+        last_log_id: Some(log_id(3, 1, 9)),
+        leadership_transfer: true,
+    };
+    let bytes = encode(&VoteRequestBody::from(request.clone())).unwrap();
+    assert_eq!(hex(&bytes), "0402000103010901");
+    assert_eq!(VoteRequestBody::decode(&bytes).unwrap(), request);
+
+    let response = VoteResponse::<TestConfig> {
+        vote: candidate(4, 2),
+        vote_granted: true,
+        last_log_id: None,
+    };
+    let bytes = encode(&VoteReply::from(response.clone())).unwrap();
+    assert_eq!(hex(&bytes), "0402000100");
+    assert_eq!(VoteReply::decode(&bytes).unwrap(), response);
+}
+
+#[test]
+fn transfer_of_leadership() {
+    let request =
+        TransferLeaderRequest::<TestConfig>::new(leader_vote(4, 2), 3, Some(log_id(4, 2, 9)));
+    let bytes = encode(&TransferRequest::from(request.clone())).unwrap();
+    assert_eq!(hex(&bytes), "0402010301040209");
+    assert_eq!(TransferRequest::decode(&bytes).unwrap(), request);
+
+    let (expected, actual) = (leader_vote(4, 2), leader_vote(5, 1));
+    let cases = [
+        (Ok(()), "01"),
+        (
+            Err(TransferLeaderError::VoteChanged { expected, actual }),
+            "02040201050101",
+        ),
+        (
+            Err(TransferLeaderError::LogNotFlushed {
+                expected: Some(log_id(4, 2, 9)),
+                actual: None,
+            }),
+            "030104020900",
+        ),
+    ];
+    for (response, golden) in cases {
+        let bytes = TransferReply::encode::<TestConfig>(&response).unwrap();
+        assert_eq!(hex(&bytes), golden);
+        assert_eq!(
+            TransferReply::decode::<TestConfig>(&bytes).unwrap(),
+            response
+        );
+    }
+}
+
+fn meta() -> SnapshotMetaOf<TestConfig> {
+    let nodes = BTreeMap::from([(1, BasicNode::new("a:1")), (2, BasicNode::new("b:2"))]);
+    let membership = Membership::new(vec![[1, 2].into()], nodes).unwrap();
+    SnapshotMetaOf::<TestConfig> {
+        last_log_id: Some(log_id(3, 1, 9)),
+        last_membership: StoredMembershipOf::<TestConfig>::new(Some(log_id(1, 1, 0)), membership),
+    }
+}
+
+#[test]
+fn snapshot() {
+    let head = SnapshotHead::<TestConfig>::new(leader_vote(3, 1), meta(), 1_000);
+    let bytes = encode(&head).unwrap();
+    assert_eq!(
+        hex(&bytes),
+        "030101\
+         01030109\
+         01010100\
+         0102010202\
+         0103613a31\
+         0203623a32\
+         fbe803"
+    );
+    let back = SnapshotHead::<TestConfig>::decode(&bytes).unwrap();
+    assert_eq!(back.length, 1_000);
+    assert_eq!(back.into_parts(), (leader_vote(3, 1), meta()));
+
+    let response = SnapshotResponse::<TestConfig>::new(leader_vote(3, 1));
+    let bytes = encode(&SnapshotReply::from(response.clone())).unwrap();
+    assert_eq!(hex(&bytes), "030101");
+    assert_eq!(SnapshotReply::decode(&bytes).unwrap(), response);
+}
+
+#[test]
+fn what_no_correct_node_sends_is_refused() {
+    // A candidate's vote in a leader's message, and the other way round.
+    let request = |vote, prev, entries| {
+        let request = AppendEntriesRequest::<TestConfig> {
+            vote,
+            prev_log_id: prev,
+            entries,
+            leader_commit: None,
+        };
+        AppendSplitter::new(request, LIMITS)
+            .next_frame()
+            .unwrap()
+            .unwrap()
+            .body
+    };
+    let implausible = |result: Result<(), WireError>| {
+        assert!(
+            matches!(result, Err(WireError::Implausible(_))),
+            "{result:?}"
+        );
+    };
+    let append = |bytes: &[u8]| decode_append::<TestConfig>(bytes).map(drop);
+    implausible(append(&request(candidate(3, 1), None, Vec::new())));
+    implausible(append(&request(
+        leader_vote(3, 1),
+        None,
+        vec![entry(3, 1, 1, "")],
+    )));
+    let gap = vec![entry(3, 1, 5, ""), entry(3, 1, 7, "")];
+    implausible(append(&request(
+        leader_vote(3, 1),
+        Some(log_id(1, 1, 4)),
+        gap,
+    )));
+    let beyond = Some(log_id(1, 1, u64::MAX));
+    implausible(append(&request(
+        leader_vote(3, 1),
+        beyond,
+        vec![entry(3, 1, 0, "")],
+    )));
+
+    let vote = VoteRequest::<TestConfig>::new(leader_vote(3, 1), None);
+    let vote = encode(&VoteRequestBody::from(vote)).unwrap();
+    implausible(VoteRequestBody::<TestConfig>::decode(&vote).map(drop));
+
+    let transfer = TransferLeaderRequest::<TestConfig>::new(candidate(3, 1), 2, None);
+    let transfer = encode(&TransferRequest::from(transfer)).unwrap();
+    implausible(TransferRequest::<TestConfig>::decode(&transfer).map(drop));
+
+    // A snapshot of a later term than its leader: openraft would panic.
+    let head = encode(&SnapshotHead::<TestConfig>::new(
+        leader_vote(2, 1),
+        meta(),
+        1,
+    ))
+    .unwrap();
+    implausible(SnapshotHead::<TestConfig>::decode(&head).map(drop));
+    let head = encode(&SnapshotHead::<TestConfig>::new(candidate(3, 1), meta(), 1)).unwrap();
+    implausible(SnapshotHead::<TestConfig>::decode(&head).map(drop));
+}
+
+#[test]
+fn malformed_frames_are_refused_at_every_cut() {
+    let request = AppendEntriesRequest::<TestConfig> {
+        vote: leader_vote(3, 1),
+        prev_log_id: None,
+        entries: vec![entry(3, 1, 0, "abc"), entry(3, 1, 1, "def")],
+        leader_commit: None,
+    };
+    let body = AppendSplitter::new(request, LIMITS)
+        .next_frame()
+        .unwrap()
+        .unwrap()
+        .body;
+    let whole = decode_append::<TestConfig>(&body).unwrap().entries.len();
+    assert_eq!(whole, 2);
+    // A frame may end after any entry, and nowhere else.
+    let ends: Vec<_> = (0..body.len())
+        .filter(|end| decode_append::<TestConfig>(&body[..*end]).is_ok())
+        .collect();
+    assert_eq!(ends.len(), 2, "{ends:?}");
+
+    // A length of 4 GiB in a frame of a few bytes.
+    let mut long = body.to_vec();
+    long[..4].fill(0xff);
+    assert!(matches!(
+        decode_append::<TestConfig>(&long),
+        Err(WireError::Malformed(_))
+    ));
+    for reply in [&[][..], &[0], &[9, 0]] {
+        assert!(AppendReply::<TestConfig>::decode(reply).is_err());
+        assert!(TransferReply::decode::<TestConfig>(reply).is_err());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+        drop(decode_append::<TestConfig>(&bytes));
+        drop(AppendReply::<TestConfig>::decode(&bytes));
+        drop(VoteRequestBody::<TestConfig>::decode(&bytes));
+        drop(VoteReply::<TestConfig>::decode(&bytes));
+        drop(TransferRequest::<TestConfig>::decode(&bytes));
+        drop(TransferReply::decode::<TestConfig>(&bytes));
+        drop(SnapshotHead::<TestConfig>::decode(&bytes));
+        drop(SnapshotReply::<TestConfig>::decode(&bytes));
+    }
+
+    #[test]
+    fn frames_of_any_size_make_up_the_request(
+        sizes in proptest::collection::vec(0..60_usize, 0..40), frame in 80..400_usize,
+    ) {
+        let entries: Vec<_> = (10..)
+            .zip(&sizes)
+            .map(|(index, size)| entry(3, 1, index, &"x".repeat(*size)))
+            .collect();
+        let request = AppendEntriesRequest::<TestConfig> {
+            vote: leader_vote(3, 1),
+            prev_log_id: Some(log_id(2, 1, 9)),
+            entries: entries.clone(),
+            leader_commit: Some(log_id(2, 1, 8)),
+        };
+        let limits = FrameLimits { frame_bytes: frame, entry_bytes: 1_000 };
+        let mut frames = AppendSplitter::new(request, limits);
+        let mut prev = Some(log_id(2, 1, 9));
+        let mut got = Vec::new();
+        let mut closed = false;
+        while let Some(part) = frames.next_frame().unwrap() {
+            assert!(!closed && part.body.len() <= frame);
+            let decoded = decode_append::<TestConfig>(&part.body).unwrap();
+            assert_eq!((&decoded.prev_log_id, &part.prev), (&prev, &prev));
+            assert_eq!(decoded.leader_commit, Some(log_id(2, 1, 8)));
+            got.extend(decoded.entries);
+            prev = part.last;
+            closed = part.closes;
+        }
+        assert!(closed && frames.oversized().is_none());
+        assert_eq!(got, entries);
+    }
+}
+
+#[test]
+fn an_entry_at_the_limit_goes_and_one_past_it_stops_the_frames() {
+    // An entry of text of n < 251 bytes is n + 6 bytes here.
+    let request = |last: usize| AppendEntriesRequest::<TestConfig> {
+        vote: leader_vote(3, 1),
+        prev_log_id: None,
+        entries: vec![
+            entry(3, 1, 0, "ok"),
+            entry(3, 1, 1, &"x".repeat(last)),
+            entry(3, 1, 2, ""),
+        ],
+        leader_commit: None,
+    };
+    let limits = FrameLimits {
+        frame_bytes: 1_000,
+        entry_bytes: 105,
+    };
+    let mut frames = AppendSplitter::new(request(100), limits);
+    let frame = frames.next_frame().unwrap().unwrap();
+    assert!(frame.closes && frames.next_frame().unwrap().is_none());
+    assert_eq!(
+        (frame.last, frames.oversized()),
+        (Some(log_id(3, 1, 2)), None)
+    );
+
+    let mut frames = AppendSplitter::new(request(101), limits);
+    let frame = frames.next_frame().unwrap().unwrap();
+    assert_eq!(
+        frame.last,
+        Some(log_id(3, 1, 0)),
+        "what is before it still goes"
+    );
+    assert_eq!(
+        frames.oversized(),
+        Some(OversizedEntry {
+            index: 1,
+            size: 106,
+            limit: 105
+        })
+    );
+    assert!(frames.next_frame().unwrap().is_none());
+}
+
+#[test]
+fn an_entry_that_no_frame_can_hold_stops_the_frames() {
+    let request = AppendEntriesRequest::<TestConfig> {
+        vote: leader_vote(3, 1),
+        prev_log_id: Some(log_id(3, 1, 3)),
+        entries: vec![entry(3, 1, 4, &"x".repeat(100))],
+        leader_commit: None,
+    };
+    // Head: 4 + 8 bytes, entry: 4 + 105.
+    let limits = FrameLimits {
+        frame_bytes: 121,
+        entry_bytes: 1_000,
+    };
+    let mut frames = AppendSplitter::new(request.clone(), limits);
+    assert_eq!(frames.next_frame().unwrap().unwrap().body.len(), 121);
+
+    let limits = FrameLimits {
+        frame_bytes: 120,
+        entry_bytes: 1_000,
+    };
+    let mut frames = AppendSplitter::new(request, limits);
+    assert!(frames.next_frame().unwrap().is_none());
+    assert_eq!(
+        frames.oversized(),
+        Some(OversizedEntry {
+            index: 4,
+            size: 105,
+            limit: 104
+        })
+    );
+}
