@@ -1,0 +1,459 @@
+//! The host's object: one UDP socket, one link to each peer, all groups of the process.
+//!
+//! This room builds and stops; what happens on a link is decided in `link` and `admission`.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quicraft_certs::{CredentialStore, NodeId};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{InvalidSetting, TransportConfig};
+use crate::event::Event;
+use crate::limits::EVENTS_KEPT_MAX;
+use crate::link::quic::{self, CappedSocket};
+use crate::link::{LinkStatus, LocalNode, LocalParts, Peer, accept_loop, roster_loop, shut_down};
+use crate::service::Service;
+use crate::socket;
+use crate::{GroupId, Incarnation, IncarnationError, Resolver, Roster, SystemResolver};
+
+/// Why a transport did not start. Nothing is left bound or running then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting cannot be.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// The socket cannot be had.
+    #[error("cannot bind the UDP socket to {address}; is another process there already?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The socket was bound but cannot be used.
+    #[error("cannot use the UDP socket")]
+    Socket(#[source] std::io::Error),
+    /// The credentials make no TLS configuration.
+    #[error("{0}")]
+    Tls(String),
+    /// `start` was called outside a tokio runtime and none was given.
+    #[error("there is no tokio runtime: call `start` inside one, or give one to the builder")]
+    NoRuntime,
+}
+
+/// A group has a service already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("group {0} has a service already; drop its registration first")]
+pub struct AlreadyRegistered(pub GroupId);
+
+/// What a shutdown had to cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Calls, requests and transfers of this node that were still in flight.
+    pub calls_cut: usize,
+    /// Links that were closed.
+    pub links_closed: usize,
+    /// Whether all tasks had ended before the deadline.
+    pub tasks_ended: bool,
+}
+
+enum SocketChoice {
+    Bind(SocketAddr),
+    Std(UdpSocket),
+    Abstract(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>),
+}
+
+/// Builds a [`Transport`].
+pub struct TransportBuilder {
+    credentials: Arc<CredentialStore>,
+    incarnation: Option<Incarnation>,
+    config: TransportConfig,
+    roster: Roster,
+    resolver: Arc<dyn Resolver>,
+    socket: SocketChoice,
+    runtime: Option<tokio::runtime::Handle>,
+}
+
+impl std::fmt::Debug for TransportBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransportBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TransportBuilder {
+    /// Which run of this node this is; [`Incarnation::unordered`] unless it is set.
+    #[must_use]
+    pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
+        self.incarnation = Some(incarnation);
+        self
+    }
+
+    /// The settings; their defaults unless they are set.
+    #[must_use]
+    pub fn config(mut self, config: TransportConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The nodes of the cluster; an empty, closed roster unless it is set.
+    #[must_use]
+    pub fn roster(mut self, roster: Roster) -> Self {
+        self.roster = roster;
+        self
+    }
+
+    /// How names become addresses; the operating system unless it is set.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// Where to bind the UDP socket; any IPv4 address and any port unless it is set. What is
+    /// advertised to peers is the roster's business.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.socket = SocketChoice::Bind(address);
+        self
+    }
+
+    /// A socket that the host has bound.
+    #[must_use]
+    pub fn udp_socket(mut self, socket: UdpSocket) -> Self {
+        self.socket = SocketChoice::Std(socket);
+        self
+    }
+
+    /// A socket of another kind, with the runtime that drives it: for simulation.
+    #[must_use]
+    pub fn abstract_socket(
+        mut self,
+        socket: Arc<dyn AsyncUdpSocket>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
+        self.socket = SocketChoice::Abstract(socket, runtime);
+        self
+    }
+
+    /// The tokio runtime of all tasks; the current one unless it is set. A host whose runtime may
+    /// be busy gives one of its own, so that heartbeats are never late.
+    #[must_use]
+    pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Binds the socket and starts to dial the roster's nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left bound or running then.
+    pub fn start(self) -> Result<Transport, StartError> {
+        self.config.validate()?;
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?,
+        };
+        let tls = |error: quic::QuicSetupError| StartError::Tls(error.to_string());
+        let client = quic::client_config(&self.credentials, &self.config).map_err(tls)?;
+        let server = quic::server_config(&self.credentials, &self.config).map_err(tls)?;
+        let incarnation = self.incarnation.unwrap_or_else(Incarnation::unordered);
+        let endpoint_config = quic::endpoint_config(&incarnation);
+        let entered = runtime.enter();
+        let (socket, driver, shortage) = open_socket(self.socket, &self.config)?;
+        let capped = CappedSocket::new(socket, self.config.datagram_bytes_max);
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(
+            endpoint_config,
+            Some(server),
+            Arc::new(capped),
+            driver,
+        )
+        .map_err(StartError::Socket)?;
+        drop(entered);
+        let local = LocalNode::new(LocalParts {
+            credentials: self.credentials,
+            incarnation,
+            config: self.config,
+            roster: self.roster,
+            resolver: self.resolver,
+            endpoint,
+            client,
+            runtime,
+            codec: <crate::raft::BincodeCodec as crate::raft::Codec>::ID,
+            raft_wire: crate::raft::RAFT_WIRE_VERSION,
+        });
+        if let Some(event) = shortage {
+            local.events.raise(event);
+        }
+        drop(local.spawn(accept_loop(Arc::clone(&local))));
+        drop(local.spawn(roster_loop(Arc::clone(&local))));
+        Ok(Transport {
+            handle: TransportHandle { local },
+        })
+    }
+}
+
+type OpenedSocket = (Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>, Option<Event>);
+
+fn open_socket(choice: SocketChoice, config: &TransportConfig) -> Result<OpenedSocket, StartError> {
+    let socket = match choice {
+        SocketChoice::Abstract(socket, runtime) => return Ok((socket, runtime, None)),
+        SocketChoice::Std(socket) => socket,
+        SocketChoice::Bind(address) => {
+            socket::bind(address).map_err(|source| StartError::Bind { address, source })?
+        }
+    };
+    let wanted = config.socket_buffer_bytes;
+    let granted = socket::enlarge_buffers(&socket, wanted).map_err(StartError::Socket)?;
+    let shortage = (granted < wanted).then_some(Event::SocketBufferSmall { wanted, granted });
+    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime);
+    let socket = runtime
+        .wrap_udp_socket(socket)
+        .map_err(StartError::Socket)?;
+    Ok((socket, runtime, shortage))
+}
+
+/// A running transport. It owns every task that it started; dropping it stops them all at once and
+/// closes the links with `SHUTDOWN`. [`Transport::shutdown`] does it in order.
+///
+/// It dereferences to its [`TransportHandle`], where the methods are.
+#[derive(Debug)]
+pub struct Transport {
+    handle: TransportHandle,
+}
+
+impl Transport {
+    /// Begins to build a transport for the node that `credentials` prove.
+    #[must_use]
+    pub fn builder(credentials: Arc<CredentialStore>) -> TransportBuilder {
+        TransportBuilder {
+            credentials,
+            incarnation: None,
+            config: TransportConfig::default(),
+            roster: Roster::closed(),
+            resolver: Arc::new(SystemResolver),
+            socket: SocketChoice::Bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+            runtime: None,
+        }
+    }
+
+    /// A handle that can be cloned and that keeps nothing alive.
+    #[must_use]
+    pub fn handle(&self) -> TransportHandle {
+        self.handle.clone()
+    }
+
+    /// Stops in order, within `limit`: new calls are refused, the peers are told, calls in flight
+    /// may end, links are closed, and all tasks are joined.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops everything at once, as dropping the transport does.
+    pub async fn shutdown(self, limit: Duration) -> ShutdownReport {
+        let deadline = Instant::now() + limit;
+        let local = Arc::clone(&self.handle.local);
+        let (calls_cut, links_closed) = shut_down(&local, deadline).await;
+        drop(self);
+        local.tasks.close();
+        let idle = Instant::now() + quic::WAIT_IDLE_LIMIT;
+        // The close frames need a moment to leave; a peer that does not answer need not hold us.
+        drop(timeout_at(deadline.max(idle), local.endpoint.wait_idle()).await);
+        let tasks_ended = timeout_at(deadline.max(idle), local.tasks.wait())
+            .await
+            .is_ok();
+        ShutdownReport {
+            calls_cut,
+            links_closed,
+            tasks_ended,
+        }
+    }
+}
+
+impl Deref for Transport {
+    type Target = TransportHandle;
+
+    fn deref(&self) -> &TransportHandle {
+        &self.handle
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        let local = &self.handle.local;
+        local.start_closing();
+        local
+            .endpoint
+            .close(crate::close::CloseCode::Shutdown.varint(), b"");
+        local.stop.cancel();
+    }
+}
+
+/// Keeps a service registered. Dropping it takes the service out, and later calls of the group are
+/// refused with `UnknownGroup`; calls that run go on.
+#[derive(Debug)]
+#[must_use = "dropping the registration takes the service out"]
+pub struct Registration {
+    local: Arc<LocalNode>,
+    group: GroupId,
+}
+
+impl Registration {
+    /// The group that is served.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        self.group
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.local.remove_service(self.group);
+    }
+}
+
+/// A handle on a transport. A cheap clone that does not keep it running.
+#[derive(Clone, Debug)]
+pub struct TransportHandle {
+    local: Arc<LocalNode>,
+}
+
+impl TransportHandle {
+    /// This node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.local.node
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local.local_addr()
+    }
+
+    /// The nodes of the cluster. Feed it at any time.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.local.roster
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &TransportConfig {
+        &self.local.config
+    }
+
+    /// The credentials. Replace them at any time; new handshakes use the new ones.
+    #[must_use]
+    pub fn credentials(&self) -> &Arc<CredentialStore> {
+        &self.local.credentials
+    }
+
+    /// The runtime that this transport's tasks run on.
+    #[must_use]
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.local.runtime
+    }
+
+    /// Random per start of this node.
+    #[must_use]
+    pub fn boot(&self) -> u128 {
+        self.local.boot
+    }
+
+    /// The persisted count of this node's starts.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.local.epoch
+    }
+
+    /// Serves the calls of a group, until the registration is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRegistered`] if the group has a service.
+    pub fn register(
+        &self,
+        group: GroupId,
+        service: Arc<dyn Service>,
+    ) -> Result<Registration, AlreadyRegistered> {
+        if !self.local.add_service(group, &service) {
+            return Err(AlreadyRegistered(group));
+        }
+        Ok(Registration {
+            local: Arc::clone(&self.local),
+            group,
+        })
+    }
+
+    /// A handle on a peer. It is never refused here: a peer that the roster does not know is
+    /// `Unreachable` at each call.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> Peer {
+        Peer::new(Arc::clone(&self.local), self.local.peer(node))
+    }
+
+    /// Everything that happens from now on, up to [`EVENTS_KEPT_MAX`] events behind.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        const { assert!(EVENTS_KEPT_MAX > 0) };
+        self.local.events.subscribe()
+    }
+
+    /// The status of every peer of the roster and of every peer that was met, by id.
+    #[must_use]
+    pub fn status(&self) -> Vec<LinkStatus> {
+        let peers = self
+            .local
+            .peers()
+            .into_iter()
+            .filter(|peer| peer.node != self.local.node);
+        peers
+            .map(|peer| Peer::new(Arc::clone(&self.local), peer).status())
+            .collect()
+    }
+
+    /// Keeps the uid of the founded cluster; handshakes carry it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`IncarnationError`] if another uid is kept already, or it cannot be written.
+    pub fn set_cluster_uid(&self, uid: u128) -> Result<(), IncarnationError> {
+        self.local.set_cluster_uid(uid)
+    }
+
+    /// Cuts a peer off for a drill, until [`TransportHandle::resume_peer`]. Returns whether the
+    /// roster knows it.
+    pub fn suspend_peer(&self, node: NodeId) -> bool {
+        self.local.roster.suspend(node)
+    }
+
+    /// Ends a drill. Returns whether the roster knows the peer.
+    pub fn resume_peer(&self, node: NodeId) -> bool {
+        self.local.roster.resume(node)
+    }
+
+    /// Dials a parked peer again at once.
+    pub fn unpark(&self, node: NodeId) {
+        self.local.unpark(node);
+    }
+
+    /// Forgets the epochs of a peer, so that one restored from a backup may enter. The operator
+    /// takes the responsibility that no newer incarnation of it is alive.
+    pub fn forget_peer(&self, node: NodeId) {
+        self.local.forget_peer(node);
+    }
+
+    /// Raises an event of a room above the link.
+    pub(crate) fn raise(&self, event: Event) {
+        self.local.events.raise(event);
+    }
+}

@@ -1,0 +1,65 @@
+//! The task that takes connections in, and what an unproven peer may cost.
+
+use std::sync::Arc;
+
+use quinn::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::handshake::{HandshakeFailure, Unproven, accept_side};
+use super::local::LocalNode;
+use crate::event::Event;
+use crate::limits::{HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX};
+
+/// Accepts connections until the endpoint is closed.
+pub(crate) async fn accept_loop(local: Arc<LocalNode>) {
+    let slots = Arc::new(Semaphore::new(HANDSHAKES_HARD_MAX));
+    while let Some(incoming) = local.endpoint.accept().await {
+        if local.is_closing() {
+            incoming.refuse();
+            continue;
+        }
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            // Not even an answer: it would cost us more than it cost the stranger.
+            incoming.ignore();
+            continue;
+        };
+        let pending = HANDSHAKES_HARD_MAX - slots.available_permits();
+        if pending > HANDSHAKES_SOFT_MAX && !incoming.remote_address_validated() {
+            // One round trip more, and the stranger has to own its address.
+            drop(incoming.retry());
+            continue;
+        }
+        drop(local.spawn(admit(Arc::clone(&local), incoming, slot)));
+    }
+}
+
+async fn admit(local: Arc<LocalNode>, incoming: Incoming, slot: OwnedSemaphorePermit) {
+    let started = Instant::now();
+    let address = incoming.remote_address();
+    let failed = |reason: String| {
+        local
+            .events
+            .raise(Event::HandshakeFailed { address, reason });
+    };
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => return failed(error.to_string()),
+    };
+    let quic = match timeout(HANDSHAKE_LIMIT, connecting).await {
+        Ok(Ok(quic)) => quic,
+        Ok(Err(error)) => return failed(error.to_string()),
+        Err(_) => return failed(format!("TLS took longer than {HANDSHAKE_LIMIT:?}")),
+    };
+    // TLS has proven a certificate of the cluster; the bound on strangers is for strangers.
+    drop(slot);
+    let handshake = async {
+        let unproven = Unproven::new(quic, started)?;
+        accept_side(&local, unproven).await
+    };
+    match handshake.await {
+        // A refusal has raised an event of its own.
+        Ok(()) | Err(HandshakeFailure::Refused(_)) => {}
+        Err(error) => failed(error.to_string()),
+    }
+}

@@ -1,0 +1,88 @@
+//! The byte budget of one lane of one link.
+//!
+//! Priority orders only what is already buffered, and all streams share one window. So a lane takes
+//! bytes from its budget before it writes, and gets them back when the receiver's application has
+//! taken them; a lane out of budget stops writing and leaves the window to the others.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes that may be in flight on a lane.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    total: u32,
+    left: Arc<Semaphore>,
+}
+
+/// Bytes taken from a budget; dropping it gives them back.
+pub type BudgetShare = OwnedSemaphorePermit;
+
+impl Budget {
+    /// A budget of `bytes`, at most `u32::MAX`.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let total = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            total,
+            left: Arc::new(Semaphore::new(total as usize)),
+        }
+    }
+
+    /// Bytes that nobody holds.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.left.available_permits()
+    }
+
+    /// Takes `bytes`, waiting in turn until they are there. More than the whole budget counts as
+    /// the whole budget, so that one large body can pass, alone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped wait takes nothing and loses its place.
+    pub async fn take(&self, bytes: usize) -> BudgetShare {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.total);
+        match Arc::clone(&self.left).acquire_many_owned(bytes).await {
+            Ok(share) => share,
+            // The semaphore is never closed; were it, the lane would have to stand still.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn at_the_limit_it_passes_and_one_past_it_waits() {
+        let budget = Budget::new(10);
+        let first = budget.take(10).now_or_never().unwrap();
+        assert!(budget.take(1).now_or_never().is_none());
+        drop(first);
+        assert!(budget.take(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_body_over_the_whole_budget_passes_alone() {
+        let budget = Budget::new(10);
+        let share = budget.take(11).now_or_never().unwrap();
+        assert_eq!(budget.left(), 0);
+        drop(share);
+        assert_eq!(budget.left(), 10);
+    }
+
+    #[test]
+    fn who_waits_first_is_served_first() {
+        let budget = Budget::new(10);
+        let held = budget.take(5).now_or_never().unwrap();
+        let mut large = Box::pin(budget.take(10));
+        assert!(large.as_mut().now_or_never().is_none());
+        // A small one behind it may not overtake, or a large one would never pass.
+        assert!(budget.take(1).now_or_never().is_none());
+        drop(held);
+        assert!(large.now_or_never().is_some());
+    }
+}

@@ -1,0 +1,225 @@
+//! What all links of this node share: who it is, what it serves, and what stops it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use quicraft_certs::{CredentialStore, NodeId};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::PeerState;
+use super::stats::LinkState;
+use super::transfer::SendRate;
+use crate::admission::{ConnectionId, LocalFacts};
+use crate::event::Events;
+use crate::service::Service;
+use crate::{GroupId, Incarnation, IncarnationError, Resolver, Roster, TransportConfig};
+
+type Services = HashMap<GroupId, Arc<dyn Service>>;
+
+/// The parts that the endpoint brings.
+pub(crate) struct LocalParts {
+    pub(crate) credentials: Arc<CredentialStore>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) config: TransportConfig,
+    pub(crate) roster: Roster,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) client: quinn::ClientConfig,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) codec: u8,
+    pub(crate) raft_wire: u16,
+}
+
+/// This node, as its links see it.
+pub(crate) struct LocalNode {
+    pub(crate) node: NodeId,
+    pub(crate) credentials: Arc<CredentialStore>,
+    pub(crate) incarnation: Mutex<Incarnation>,
+    pub(crate) boot: u128,
+    pub(crate) epoch: u64,
+    pub(crate) config: TransportConfig,
+    pub(crate) roster: Roster,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) client: quinn::ClientConfig,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) events: Events,
+    pub(crate) started: Instant,
+    /// Ends every task of this node.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Set at the start of a shutdown: no new calls from here on.
+    closing: AtomicBool,
+    pub(crate) snapshot_slots: Arc<Semaphore>,
+    pub(crate) snapshot_rate: SendRate,
+    codec: u8,
+    raft_wire: u16,
+    services: ArcSwap<Services>,
+    peers: Mutex<HashMap<NodeId, Arc<PeerState>>>,
+    next_connection: AtomicU64,
+}
+
+impl LocalNode {
+    pub(crate) fn new(parts: LocalParts) -> Arc<Self> {
+        let node = parts.credentials.identity().node();
+        let config = parts.config;
+        Arc::new(Self {
+            node,
+            boot: parts.incarnation.boot(),
+            epoch: parts.incarnation.epoch(),
+            incarnation: Mutex::new(parts.incarnation),
+            credentials: parts.credentials,
+            roster: parts.roster,
+            resolver: parts.resolver,
+            endpoint: parts.endpoint,
+            client: parts.client,
+            runtime: parts.runtime,
+            events: Events::new(node),
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            closing: AtomicBool::new(false),
+            snapshot_slots: Arc::new(Semaphore::new(config.snapshots_sent_max)),
+            snapshot_rate: SendRate::new(config.snapshot_bytes_per_second),
+            codec: parts.codec,
+            raft_wire: parts.raft_wire,
+            services: ArcSwap::default(),
+            peers: Mutex::default(),
+            next_connection: AtomicU64::new(1),
+            config,
+        })
+    }
+
+    /// What admission compares.
+    pub(crate) fn facts(&self) -> LocalFacts {
+        LocalFacts {
+            node: self.node,
+            cluster: self.credentials.identity().cluster().clone(),
+            cluster_uid: self.cluster_uid(),
+            codec: self.codec,
+            raft_wire: self.raft_wire,
+        }
+    }
+
+    pub(crate) fn cluster_uid(&self) -> u128 {
+        match self.config.cluster_uid {
+            0 => lock(&self.incarnation).cluster_uid(),
+            uid => uid,
+        }
+    }
+
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn start_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Runs a task that ends when this node stops.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let task = async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.cancelled_owned() => {}
+            }
+        };
+        self.tasks.spawn_on(task, &self.runtime)
+    }
+
+    // --- services -------------------------------------------------------------------------------
+
+    pub(crate) fn service(&self, group: GroupId) -> Option<Arc<dyn Service>> {
+        self.services.load().get(&group).map(Arc::clone)
+    }
+
+    /// Adds a service; `false` if the group has one.
+    pub(crate) fn add_service(&self, group: GroupId, service: &Arc<dyn Service>) -> bool {
+        let mut added = false;
+        self.services.rcu(|services| {
+            let mut services = Services::clone(services);
+            added = !services.contains_key(&group);
+            services.entry(group).or_insert_with(|| Arc::clone(service));
+            services
+        });
+        added
+    }
+
+    pub(crate) fn remove_service(&self, group: GroupId) {
+        self.services.rcu(|services| {
+            let mut services = Services::clone(services);
+            services.remove(&group);
+            services
+        });
+    }
+
+    // --- peers ----------------------------------------------------------------------------------
+
+    /// The state of a peer, made at the first question.
+    pub(crate) fn peer(self: &Arc<Self>, node: NodeId) -> Arc<PeerState> {
+        let mut peers = lock(&self.peers);
+        let peer = peers
+            .entry(node)
+            .or_insert_with(|| Arc::new(PeerState::new(node)));
+        Arc::clone(peer)
+    }
+
+    /// All peers that were ever asked for or met, in the order of their ids.
+    pub(crate) fn peers(&self) -> Vec<Arc<PeerState>> {
+        let mut peers: Vec<_> = lock(&self.peers).values().map(Arc::clone).collect();
+        peers.sort_by_key(|peer| peer.node);
+        peers
+    }
+
+    pub(crate) fn unpark(&self, node: NodeId) {
+        let known = lock(&self.peers).get(&node).map(Arc::clone);
+        if let Some(peer) = known {
+            peer.enter(LinkState::Down("about to be dialled again".to_owned()));
+            peer.redial.notify_one();
+        }
+    }
+
+    pub(crate) fn forget_peer(&self, node: NodeId) {
+        let known = lock(&self.peers).get(&node).map(Arc::clone);
+        if let Some(peer) = known {
+            lock(&peer.record).forget();
+        }
+    }
+
+    pub(crate) fn set_cluster_uid(&self, uid: u128) -> Result<(), IncarnationError> {
+        lock(&self.incarnation).set_cluster_uid(uid)
+    }
+
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.endpoint.local_addr().ok()
+    }
+}
+
+/// Locks a mutex whose holders never panic half way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for LocalNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalNode")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}

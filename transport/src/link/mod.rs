@@ -1,0 +1,37 @@
+//! The one connection to a peer: dial, accept, handshake, lanes, teardown.
+//!
+//! Beside the endpoint this is the only room that names quinn. It moves opaque bodies for groups and
+//! must not know what they mean: no Raft, no codec.
+
+// In the order of a call's way: who asks, over which connection, on which lane.
+mod accept;
+mod backoff;
+mod budget;
+mod call;
+mod connection;
+mod control;
+mod dial;
+mod handshake;
+mod local;
+mod peer;
+mod probe;
+pub(crate) mod quic;
+mod roster_watch;
+mod serve;
+mod session;
+mod session_serve;
+mod stats;
+mod stream;
+mod transfer;
+mod transfer_serve;
+
+pub(crate) use accept::accept_loop;
+pub use backoff::Backoff;
+pub use budget::Budget;
+pub(crate) use local::{LocalNode, LocalParts};
+pub(crate) use peer::PeerState;
+pub use peer::{CallLane, Peer, Request};
+pub(crate) use roster_watch::{roster_loop, shut_down};
+pub use session::{SessionReceiver, SessionSender};
+pub use stats::{LaneStatus, LinkState, LinkStatus};
+pub use transfer_serve::TransferBody;

@@ -1,0 +1,224 @@
+//! quinn as a cluster needs it: windows, timers, keys, and the socket.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use quicraft_certs::{CertificateRefusal, CredentialStore, PeerCertificate};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::rustls::pki_types::CertificateDer;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller, VarInt};
+
+use crate::config::{Congestion, TransportConfig};
+use crate::incarnation::Incarnation;
+use crate::limits::{
+    HANDSHAKES_HARD_MAX, LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    UDP_PAYLOAD_BYTES_MAX, UNPROVEN_WINDOW_BYTES,
+};
+
+/// Bytes of Initial packets that quinn keeps for one handshake and for all of them. A hello with a
+/// post-quantum key share is two datagrams; 64 KiB leave room for repeats.
+const INCOMING_BYTES: u64 = 64 * 1024;
+
+fn varint(value: usize) -> VarInt {
+    u32::try_from(value).map_or(VarInt::MAX, VarInt::from_u32)
+}
+
+/// The certificate that TLS has verified.
+pub(crate) fn peer_certificate(
+    quic: &quinn::Connection,
+) -> Result<PeerCertificate, CertificateRefusal> {
+    let chain = quic
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .unwrap_or_default();
+    PeerCertificate::from_chain(&chain)
+}
+
+/// Lifts the bounds of an unproven peer, once it is proven.
+pub(crate) fn open_windows(quic: &quinn::Connection) {
+    quic.set_max_concurrent_bi_streams(varint(STREAMS_MAX));
+    quic.set_receive_window(varint(LINK_WINDOW_BYTES));
+}
+
+/// Why quinn does not take our settings.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS for QUIC cannot be set up: {0}")]
+pub(crate) struct QuicSetupError(String);
+
+fn transport(config: &TransportConfig, streams: u32) -> Arc<quinn::TransportConfig> {
+    let mut transport = quinn::TransportConfig::default();
+    let idle = VarInt::from_u32(u32::try_from(config.idle_timeout.as_millis()).unwrap_or(u32::MAX));
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(varint(UNPROVEN_WINDOW_BYTES))
+        .stream_receive_window(varint(STREAM_WINDOW_BYTES))
+        .send_window(LINK_WINDOW_BYTES as u64)
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(idle.into()))
+        .keep_alive_interval(Some(config.keep_alive))
+        .initial_rtt(config.initial_rtt)
+        .allow_spin(false);
+    let mut discovery = quinn::MtuDiscoveryConfig::default();
+    discovery.upper_bound(config.datagram_bytes_max);
+    transport.mtu_discovery_config(Some(discovery));
+    match config.congestion {
+        Congestion::Cubic => {
+            let mut cubic = quinn::congestion::CubicConfig::default();
+            cubic.initial_window(config.initial_window_bytes);
+            transport.congestion_controller_factory(Arc::new(cubic));
+        }
+        Congestion::Bbr => {
+            let mut bbr = quinn::congestion::BbrConfig::default();
+            bbr.initial_window(config.initial_window_bytes);
+            transport.congestion_controller_factory(Arc::new(bbr));
+        }
+    }
+    Arc::new(transport)
+}
+
+/// How this node dials. The credentials are read at each handshake, so they can be replaced.
+pub(crate) fn client_config(
+    credentials: &Arc<CredentialStore>,
+    config: &TransportConfig,
+) -> Result<quinn::ClientConfig, QuicSetupError> {
+    let failed = |error: &dyn fmt::Display| QuicSetupError(error.to_string());
+    let tls = quicraft_certs::client_config(credentials).map_err(|error| failed(&error))?;
+    let tls = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
+    let mut client = quinn::ClientConfig::new(Arc::new(tls));
+    client.transport_config(transport(config, 0));
+    Ok(client)
+}
+
+/// How this node accepts: one stream and 64 KiB for a peer that is not proven yet.
+pub(crate) fn server_config(
+    credentials: &Arc<CredentialStore>,
+    config: &TransportConfig,
+) -> Result<quinn::ServerConfig, QuicSetupError> {
+    let failed = |error: &dyn fmt::Display| QuicSetupError(error.to_string());
+    let tls = quicraft_certs::server_config(credentials).map_err(|error| failed(&error))?;
+    let tls = QuicServerConfig::try_from(tls).map_err(|error| failed(&error))?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    server
+        .transport_config(transport(config, 1))
+        .migration(false)
+        .max_incoming(HANDSHAKES_HARD_MAX * 2)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES * 64);
+    Ok(server)
+}
+
+/// The endpoint's keys. Both are the same in every run of a persisted incarnation, so that a peer
+/// learns of our crash in one round trip: a packet for the old run is answered with a reset that the
+/// peer can verify. With the reset key alone the packet would be dropped as one with a foreign id.
+pub(crate) fn endpoint_config(incarnation: &Incarnation) -> quinn::EndpointConfig {
+    let reset = ResetKey(incarnation.key("quicraft 2026-11 stateless reset"));
+    let ids = incarnation.key("quicraft 2026-11 connection ids");
+    let ids = ids
+        .iter()
+        .take(8)
+        .fold(0_u64, |key, byte| key << 8 | u64::from(*byte));
+    let mut endpoint = quinn::EndpointConfig::new(Arc::new(reset));
+    endpoint
+        .cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(ids)))
+        .supported_versions(vec![1])
+        .min_reset_interval(RESET_INTERVAL);
+    endpoint
+}
+
+/// Signs stateless reset tokens with keyed BLAKE3.
+struct ResetKey([u8; 32]);
+
+impl quinn::crypto::HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(data);
+        hasher.finalize_xof().fill(signature_out);
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), quinn::crypto::CryptoError> {
+        let mut expected = vec![0; signature.len()];
+        self.sign(data, &mut expected);
+        // Constant time, as `blake3::Hash` compares; other lengths are never signed.
+        let (Ok(expected), Ok(found)) = (
+            <[u8; 32]>::try_from(expected),
+            <[u8; 32]>::try_from(signature),
+        ) else {
+            return Err(quinn::crypto::CryptoError);
+        };
+        if blake3::Hash::from_bytes(expected) == blake3::Hash::from_bytes(found) {
+            Ok(())
+        } else {
+            Err(quinn::crypto::CryptoError)
+        }
+    }
+}
+
+/// A socket that never sends more at once than one UDP payload can hold.
+///
+/// Above 65,507 bytes each large send fails, quinn takes the path for one that drops large packets,
+/// and falls back to 1,200 bytes: 20,000 small calls a second instead of 350,000.
+#[derive(Debug)]
+pub(crate) struct CappedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    segments_max: usize,
+}
+
+impl CappedSocket {
+    pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, datagram_bytes_max: u16) -> Self {
+        let fitting = UDP_PAYLOAD_BYTES_MAX / usize::from(datagram_bytes_max);
+        let segments_max = inner.max_transmit_segments().min(fitting).max(1);
+        Self {
+            inner,
+            segments_max,
+        }
+    }
+}
+
+impl AsyncUdpSocket for CappedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.inner).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.inner.poll_recv(cx, buffers, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.segments_max
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+/// Time that `Endpoint::wait_idle` may take at the end of a shutdown.
+pub(crate) const WAIT_IDLE_LIMIT: Duration = Duration::from_secs(2);

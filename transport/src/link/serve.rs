@@ -1,0 +1,203 @@
+//! Answering calls: finding the service, running it within its deadline, catching its panics; and
+//! sorting the streams that a peer opens into their lanes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use quinn::{RecvStream, SendStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::Connection;
+use super::stream::{FrameReadError, FrameReader, write_frames};
+use super::{call, session_serve, transfer_serve};
+use crate::close::StreamCode;
+use crate::event::Event;
+use crate::frame::{Frame, FrameError, FrameHeader, FrameKind, Lane};
+use crate::limits::{HELLO_LIMIT, STREAMS_MAX};
+use crate::service::CallContext;
+use crate::{Refusal, RefusalCode};
+
+/// The deadline of a call that did not bring one.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// An answer, now or later.
+pub(crate) enum Answer {
+    Ready(Frame),
+    Later(BoxFuture<'static, Frame>),
+}
+
+/// Milliseconds left to a deadline, at least 1 as long as there is one.
+pub(crate) fn remaining_ms(deadline: Option<Instant>, now: Instant) -> u32 {
+    let Some(deadline) = deadline else { return 0 };
+    let left = deadline.saturating_duration_since(now).as_millis();
+    u32::try_from(left).unwrap_or(u32::MAX).max(1)
+}
+
+/// What a service is told about the call behind `header`.
+pub(crate) fn context(link: &Connection, header: &FrameHeader) -> CallContext {
+    let limit = match header.deadline_ms {
+        0 => DEADLINE_DEFAULT,
+        ms => Duration::from_millis(u64::from(ms)),
+    };
+    CallContext {
+        from: link.proven(),
+        group: header.group,
+        method: header.method,
+        deadline: Instant::now() + limit,
+        trace: header.trace,
+    }
+}
+
+/// A refusal as a frame, answering the call behind `header`.
+pub(crate) fn refusal_frame(header: &FrameHeader, refusal: &Refusal) -> Frame {
+    let text = Bytes::copy_from_slice(refusal.text.as_bytes());
+    Frame::new(
+        FrameKind::Refusal,
+        header.lane,
+        refusal.code.to_wire(),
+        header.id,
+        text,
+    )
+    .for_group(header.group)
+}
+
+/// An answer as a frame.
+pub(crate) fn answer_frame(header: &FrameHeader, answer: Result<Bytes, Refusal>) -> Frame {
+    match answer {
+        Ok(body) => Frame::new(
+            FrameKind::Reply,
+            header.lane,
+            header.method,
+            header.id,
+            body,
+        )
+        .for_group(header.group),
+        Err(refusal) => refusal_frame(header, &refusal),
+    }
+}
+
+pub(crate) fn unknown_group(header: &FrameHeader) -> Refusal {
+    let text = format!("no service is registered for group {}", header.group);
+    Refusal::new(RefusalCode::UnknownGroup, text)
+}
+
+pub(crate) fn panicked(link: &Connection, header: &FrameHeader) -> Refusal {
+    let (peer, group) = (link.peer.node, header.group);
+    link.local
+        .events
+        .raise(Event::HandlerPanicked { peer, group });
+    Refusal::new(
+        RefusalCode::HandlerPanicked,
+        "the handler of the call panicked",
+    )
+}
+
+/// Runs the service of a call. Its future is polled once, here.
+pub(crate) fn answer(link: &Arc<Connection>, frame: Frame) -> Answer {
+    let header = frame.header;
+    let Some(service) = link.local.service(header.group) else {
+        return Answer::Ready(refusal_frame(&header, &unknown_group(&header)));
+    };
+    let context = context(link, &header);
+    let deadline = context.deadline;
+    let link = Arc::clone(link);
+    let mut running = async move {
+        // Inside the future, so that a panic before the first await is caught too.
+        let handled = AssertUnwindSafe(async { service.call(context, frame.body).await });
+        let answer = match timeout_at(deadline, handled.catch_unwind()).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(panicked(&link, &header)),
+            Err(_) => Err(Refusal::new(
+                RefusalCode::DeadlinePassed,
+                "the deadline has passed",
+            )),
+        };
+        answer_frame(&header, answer)
+    }
+    .boxed();
+    match (&mut running).now_or_never() {
+        Some(frame) => Answer::Ready(frame),
+        None => Answer::Later(running),
+    }
+}
+
+/// Accepts the streams that the peer opens, until the link ends.
+pub(crate) async fn accept_streams(link: Arc<Connection>) {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = link.quic.accept_bi() => match accepted {
+                Ok((send, recv)) => {
+                    // quinn holds the peer to this number; a stream more is not accepted at all.
+                    if streams.len() <= STREAMS_MAX {
+                        streams.spawn(serve_stream(Arc::clone(&link), send, recv));
+                    }
+                }
+                Err(_) => return,
+            },
+            Some(_) = streams.join_next() => {}
+        }
+    }
+}
+
+/// Reads the first frame of a stream and hands it to its lane.
+async fn serve_stream(link: Arc<Connection>, mut send: SendStream, recv: RecvStream) {
+    let mut reader = FrameReader::new(recv, link.local.config.frame_bytes_max);
+    let first = match timeout(HELLO_LIMIT, reader.next()).await {
+        Ok(Ok(Some(frame))) => frame,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return refuse_unreadable(&link, &mut send, &mut reader, error).await,
+        Err(_) => return reader.stop(StreamCode::Malformed),
+    };
+    let lane = first.header.lane;
+    if first.header.kind != FrameKind::Call {
+        return reader.stop(StreamCode::Malformed);
+    }
+    link.counters()
+        .received(lane, 1, first.header.encoded_bytes() + first.body.len());
+    // A stream that is closed already has no use for a priority.
+    drop(send.set_priority(lane.priority()));
+    match lane {
+        Lane::Append => session_serve::serve(link, first, reader, send).await,
+        Lane::Call => call::serve(link, first, reader, send).await,
+        Lane::Snapshot => transfer_serve::serve(link, first, reader, send).await,
+        // Control has its one stream, from the handshake.
+        Lane::Control => reader.stop(StreamCode::Malformed),
+    }
+}
+
+/// Tells a peer why its stream ends here, where it can be told; the link lives on.
+pub(crate) async fn refuse_unreadable(
+    link: &Connection,
+    send: &mut SendStream,
+    reader: &mut FrameReader,
+    error: FrameReadError,
+) {
+    match error {
+        FrameReadError::Frame(FrameError::TooLarge {
+            header,
+            size,
+            limit,
+        }) => {
+            let text = format!("a body of {size} bytes is over the limit of {limit}");
+            let refusal = Refusal::new(RefusalCode::TooLarge, text);
+            let frame = refusal_frame(&header, &refusal);
+            if let Ok(Ok(bytes)) = timeout(HELLO_LIMIT, write_frames(send, &[frame])).await {
+                link.counters().sent(header.lane, 1, bytes);
+                drop(send.finish());
+            }
+            reader.stop(StreamCode::TooLarge);
+        }
+        FrameReadError::Frame(error) => {
+            tracing::debug!(target: "quicraft::link", peer = link.peer.node.get(), %error, "a stream is no frame");
+            drop(send.reset(StreamCode::Malformed.varint()));
+            reader.stop(StreamCode::Malformed);
+        }
+        FrameReadError::Stream(_) => {}
+    }
+}

@@ -1,0 +1,302 @@
+//! The sending side of the Snapshot lane: a head, raw bytes, and one answer at the end.
+//!
+//! Bytes leave only against the lane's budget, which the receiver gives back as it stores them. A
+//! transfer that priorities starve is noticed, and the lanes above it step aside for a moment.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{SendStream, WriteError};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::Budget;
+use super::connection::{Connection, Failure};
+use super::local::{LocalNode, lock};
+use super::peer::Request;
+use super::stream::{FrameReader, ResetOnDrop, write_frames};
+use crate::frame::{Frame, FrameKind, Lane};
+use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_FLOOR};
+use crate::{Refusal, RefusalCode};
+
+/// The bound on bytes a second that a node sends as snapshots: a bucket that never fills, only a
+/// time before which the next chunk may not leave.
+#[derive(Debug)]
+pub(crate) struct SendRate {
+    bytes_per_second: u64,
+    next: Mutex<Option<Instant>>,
+}
+
+impl SendRate {
+    pub(crate) const fn new(bytes_per_second: u64) -> Self {
+        Self {
+            bytes_per_second,
+            next: Mutex::new(None),
+        }
+    }
+
+    /// Waits for the turn of `bytes`. All transfers of the node take turns.
+    async fn turn(&self, bytes: usize) {
+        if self.bytes_per_second == 0 {
+            return;
+        }
+        let start = {
+            let now = Instant::now();
+            let mut next = lock(&self.next);
+            let start = next.unwrap_or(now).max(now);
+            let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+            *next = Some(start + cost);
+            start
+        };
+        sleep_until(start).await;
+    }
+}
+
+/// What is in flight of one transfer.
+#[derive(Debug)]
+struct Flow {
+    budget: Budget,
+    shares: Mutex<Vec<(u64, super::budget::BudgetShare)>>,
+    stored: AtomicU64,
+    sent: AtomicU64,
+    moved: Notify,
+}
+
+impl Flow {
+    /// The receiver has stored everything up to `offset`.
+    fn stored(&self, offset: u64) {
+        let offset = offset.min(self.sent.load(Ordering::Acquire));
+        self.stored.fetch_max(offset, Ordering::AcqRel);
+        lock(&self.shares).retain(|(end, _)| *end > offset);
+        self.moved.notify_one();
+    }
+
+    /// Takes the bytes of the chunk that ends at `end`.
+    async fn take(&self, end: u64, bytes: usize) {
+        let share = self.budget.take(bytes).await;
+        lock(&self.shares).push((end, share));
+        self.sent.store(end, Ordering::Release);
+    }
+}
+
+/// Tells the other lanes that a transfer starves, and takes it back when it moves or ends.
+struct Starving<'a>(&'a Connection);
+
+impl Starving<'_> {
+    fn set(&self, starving: bool) {
+        self.0
+            .starving
+            .send_if_modified(|now| std::mem::replace(now, starving) != starving);
+    }
+}
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+/// Sends `length` bytes of `source` and waits for the answer.
+pub(crate) async fn transfer<R>(
+    local: &LocalNode,
+    link: &Arc<Connection>,
+    request: Request,
+    length: u64,
+    source: R,
+    stall_limit: Duration,
+) -> Result<Bytes, Failure>
+where
+    R: AsyncRead + Send + Unpin,
+{
+    let _in_flight = link.begin();
+    let slots = async {
+        (
+            Arc::clone(&local.snapshot_slots).acquire_owned().await,
+            Arc::clone(&link.snapshot_streams).acquire_owned().await,
+        )
+    };
+    let _slots = timeout(stall_limit, slots)
+        .await
+        .map_err(|_| Failure::Timeout)?;
+    let opened = timeout(stall_limit, link.quic.open_bi())
+        .await
+        .map_err(|_| Failure::Timeout)?;
+    let (send, recv) = opened.map_err(|error| link.cut(&error))?;
+    // A stream that is closed already fails at its first write.
+    drop(send.set_priority(Lane::Snapshot.priority()));
+    let mut send = ResetOnDrop::new(send);
+    let mut reader = FrameReader::new(recv, link.frame_bytes_max());
+    let head = head_frame(&request, length, stall_limit);
+    let limit = link.frame_bytes_max();
+    if head.body.len() > limit {
+        return Err(Failure::TooLarge {
+            size: head.body.len(),
+            limit,
+        });
+    }
+    let head = [head];
+    let written = timeout(stall_limit, write_frames(send.stream(), &head)).await;
+    match written.map_err(|_| Failure::Timeout)? {
+        Ok(bytes) => link.counters().sent(Lane::Snapshot, 1, bytes),
+        Err(error) => return Err(link.cut(&error)),
+    }
+    let flow = Flow {
+        budget: link.snapshot_budget.clone(),
+        shares: Mutex::default(),
+        stored: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+        moved: Notify::new(),
+    };
+    let writer = write_all(local, link, &flow, send.stream(), length, source);
+    let answer = read_answer(link, &flow, &mut reader);
+    let watch = watch_progress(link, &flow, stall_limit);
+    let answer = drive(writer, answer, watch).await?;
+    // The answer came, so the receiver has all bytes or wants no more of them.
+    if let Ok(body) = &answer {
+        drop(send.take());
+        return Ok(body.clone());
+    }
+    answer.map_err(Failure::Refused)
+}
+
+/// The head of a transfer: the length, and the request's own body.
+fn head_frame(request: &Request, length: u64, limit: Duration) -> Frame {
+    let mut body = BytesMut::with_capacity(8 + request.body.len());
+    body.put_u64(length);
+    body.put_slice(&request.body);
+    let mut frame = Frame::new(
+        FrameKind::Call,
+        Lane::Snapshot,
+        request.method,
+        1,
+        body.freeze(),
+    )
+    .for_group(request.group);
+    frame.header.trace = request.trace;
+    frame.header.deadline_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    frame
+}
+
+/// Writes until all bytes are out, while answers are read; ends with the answer.
+async fn drive(
+    writer: impl Future<Output = Result<(), Failure>>,
+    answer: impl Future<Output = Result<Result<Bytes, Refusal>, Failure>>,
+    watch: impl Future<Output = Failure>,
+) -> Result<Result<Bytes, Refusal>, Failure> {
+    tokio::pin!(writer, answer, watch);
+    let mut writing = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            failure = &mut watch => return Err(failure),
+            written = &mut writer, if writing => match written {
+                Ok(()) => writing = false,
+                Err(failure) => return Err(failure),
+            },
+        }
+    }
+}
+
+async fn write_all<R>(
+    local: &LocalNode,
+    link: &Connection,
+    flow: &Flow,
+    send: &mut SendStream,
+    length: u64,
+    mut source: R,
+) -> Result<(), Failure>
+where
+    R: AsyncRead + Send + Unpin,
+{
+    let mut sent = 0;
+    while sent < length {
+        let want = (length - sent).min(SNAPSHOT_CHUNK_BYTES as u64);
+        let want = usize::try_from(want).unwrap_or(SNAPSHOT_CHUNK_BYTES);
+        let chunk = read_chunk(&mut source, want).await?;
+        let size = chunk.len();
+        sent += size as u64;
+        flow.take(sent, size).await;
+        local.snapshot_rate.turn(size).await;
+        match send.write_chunk(chunk).await {
+            Ok(()) => link.counters().sent(Lane::Snapshot, 0, size),
+            // The receiver wants no more: its answer, which is read beside this, says why.
+            Err(WriteError::Stopped(_)) => return Ok(()),
+            Err(error) => return Err(link.cut(&error)),
+        }
+    }
+    // A stream that the receiver has stopped needs no end.
+    drop(send.finish());
+    Ok(())
+}
+
+/// Reads at least one byte and at most `want`, into memory of its own.
+async fn read_chunk<R>(source: &mut R, want: usize) -> Result<Bytes, Failure>
+where
+    R: AsyncRead + Send + Unpin,
+{
+    let mut chunk = BytesMut::with_capacity(want);
+    while chunk.len() < want {
+        let missing = want - chunk.len();
+        let mut room = (&mut chunk).limit(missing);
+        match source.read_buf(&mut room).await {
+            Ok(0) => {
+                return Err(Failure::Source(
+                    "it ended before its announced length".into(),
+                ));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(Failure::Source(error.to_string())),
+        }
+    }
+    Ok(chunk.freeze())
+}
+
+async fn read_answer(
+    link: &Connection,
+    flow: &Flow,
+    reader: &mut FrameReader,
+) -> Result<Result<Bytes, Refusal>, Failure> {
+    loop {
+        let frame = match reader.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Err(link.cut(&"the peer ended the transfer without an answer")),
+            Err(error) => return Err(link.cut(&error)),
+        };
+        let size = frame.header.encoded_bytes() + frame.body.len();
+        link.counters().received(Lane::Snapshot, 1, size);
+        match frame.header.kind {
+            FrameKind::Progress => flow.stored(frame.header.id),
+            FrameKind::Reply => return Ok(Ok(frame.body)),
+            FrameKind::Refusal => {
+                let code = RefusalCode::from_wire(frame.header.method);
+                let text = String::from_utf8_lossy(&frame.body).into_owned();
+                return Ok(Err(Refusal::new(code, text)));
+            }
+            _ => return Err(link.cut(&"the peer broke the protocol of a transfer")),
+        }
+    }
+}
+
+/// Ends with a failure when nothing has moved for the stall limit; lifts the transfer before that.
+async fn watch_progress(link: &Connection, flow: &Flow, stall_limit: Duration) -> Failure {
+    let starving = Starving(link);
+    loop {
+        let since = Instant::now();
+        let floor = since + SNAPSHOT_FLOOR.min(stall_limit);
+        if timeout_at(floor, flow.moved.notified()).await.is_err() {
+            starving.set(true);
+            if timeout_at(since + stall_limit, flow.moved.notified())
+                .await
+                .is_err()
+            {
+                return Failure::Timeout;
+            }
+        }
+        starving.set(false);
+    }
+}

@@ -1,0 +1,313 @@
+//! Two transports on loopback sockets: what the lanes carry, and what they refuse.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use quicraft_certs::{Authority, ClusterName, CredentialStore};
+use quicraft_transport::link::{CallLane, Request, TransferBody};
+use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
+use quicraft_transport::{
+    CallError, GroupId, LinkState, NodeId, Refusal, RefusalCode, Registration, Roster, RosterEntry,
+    Transport, UnreachableReason,
+};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
+
+const GROUP: GroupId = GroupId::new(7);
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Echoes, panics, or waits for ever, as its method says.
+struct Echo;
+
+impl Service for Echo {
+    fn call(
+        &self,
+        context: CallContext,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        assert_ne!(context.method, 1, "asked to panic before the first await");
+        Box::pin(async move {
+            match context.method {
+                2 => panic!("asked to panic inside"),
+                3 => std::future::pending().await,
+                4 => Err(Refusal::new(RefusalCode::Application(9), "no")),
+                5 => {
+                    tokio::task::yield_now().await;
+                    Ok(body)
+                }
+                _ => Ok(body),
+            }
+        })
+    }
+
+    fn session(
+        &self,
+        _: CallContext,
+        requests: SessionRequests,
+    ) -> Result<SessionReplies, Refusal> {
+        Ok(requests.map(Ok).boxed())
+    }
+
+    fn transfer(
+        &self,
+        _: CallContext,
+        head: Bytes,
+        mut body: TransferBody,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(async move {
+            let (mut sum, mut count, mut buffer) = (0_u64, 0_u64, vec![0; 50_000]);
+            loop {
+                match body.read(&mut buffer).await {
+                    Ok(0) => break,
+                    Ok(read) => {
+                        sum += buffer[..read]
+                            .iter()
+                            .map(|byte| u64::from(*byte))
+                            .sum::<u64>();
+                        count += read as u64;
+                    }
+                    Err(error) => {
+                        return Err(Refusal::new(RefusalCode::Corrupt, error.to_string()));
+                    }
+                }
+            }
+            Ok(format!("{} {count} {sum}", String::from_utf8_lossy(&head)).into())
+        })
+    }
+}
+
+struct Pair {
+    one: Transport,
+    two: Transport,
+    _serving: [Registration; 2],
+}
+
+fn id(node: u64) -> NodeId {
+    NodeId::new(node).unwrap()
+}
+
+fn start(authority: &Authority, node: u64) -> Transport {
+    let credentials = authority
+        .issue(id(node))
+        .unwrap()
+        .credentials(authority)
+        .unwrap();
+    Transport::builder(CredentialStore::new(credentials))
+        .bind("127.0.0.1:0".parse().unwrap())
+        .roster(Roster::closed())
+        .start()
+        .unwrap()
+}
+
+fn introduce(to: &Transport, other: &Transport) {
+    let address = other.local_addr().unwrap().into();
+    to.roster()
+        .insert(RosterEntry::new(other.node_id(), vec![address]))
+        .unwrap();
+}
+
+async fn up(transport: &Transport, peer: u64) {
+    let mut events = transport.events();
+    while transport.peer(id(peer)).status().state != LinkState::Up {
+        timeout(LIMIT, events.recv())
+            .await
+            .expect("an event")
+            .expect("events");
+    }
+}
+
+async fn pair() -> Pair {
+    let authority = Authority::new(ClusterName::new("test.example").unwrap()).unwrap();
+    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    let serving = [
+        one.register(GROUP, Arc::new(Echo)).unwrap(),
+        two.register(GROUP, Arc::new(Echo)).unwrap(),
+    ];
+    introduce(&two, &one);
+    introduce(&one, &two);
+    up(&one, 2).await;
+    up(&two, 1).await;
+    Pair {
+        one,
+        two,
+        _serving: serving,
+    }
+}
+
+async fn call(
+    from: &Transport,
+    to: u64,
+    lane: CallLane,
+    method: u16,
+    body: Bytes,
+) -> Result<Bytes, CallError> {
+    let deadline = Instant::now() + Duration::from_millis(if method == 3 { 100 } else { 5_000 });
+    from.peer(id(to))
+        .call(lane, Request::new(GROUP, method, body), deadline)
+        .await
+}
+
+#[tokio::test]
+async fn calls_flow_both_ways_on_one_link() {
+    let pair = pair().await;
+    for lane in [CallLane::Control, CallLane::Call] {
+        for method in [0, 5] {
+            let body = Bytes::from(vec![7; 10_000]);
+            assert_eq!(
+                call(&pair.one, 2, lane, method, body.clone())
+                    .await
+                    .unwrap(),
+                body
+            );
+            assert_eq!(
+                call(&pair.two, 1, lane, method, body.clone())
+                    .await
+                    .unwrap(),
+                body
+            );
+        }
+    }
+    assert!(pair.one.peer(id(2)).status().dialled);
+    assert!(!pair.two.peer(id(1)).status().dialled);
+    assert_eq!(pair.one.peer(id(2)).status().links_max, 1);
+    assert_eq!(pair.two.peer(id(1)).status().links_max, 1);
+}
+
+#[tokio::test]
+async fn refusals_are_typed_and_the_link_lives_on() {
+    let pair = pair().await;
+    for lane in [CallLane::Control, CallLane::Call] {
+        let refused = |code: RefusalCode, error: CallError| match error {
+            CallError::Refused { refusal, .. } => assert_eq!(refusal.code, code),
+            other => panic!("{lane:?}: {other}"),
+        };
+        let body = Bytes::from_static(b"x");
+        for method in [1, 2] {
+            let error = call(&pair.one, 2, lane, method, body.clone())
+                .await
+                .unwrap_err();
+            refused(RefusalCode::HandlerPanicked, error);
+        }
+        let error = call(&pair.one, 2, lane, 4, body.clone()).await.unwrap_err();
+        refused(RefusalCode::Application(9), error);
+        let error = call(&pair.one, 2, lane, 3, body.clone()).await.unwrap_err();
+        assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+        let nobody = Request::new(GroupId::new(99), 0, body.clone());
+        let deadline = Instant::now() + LIMIT;
+        let error = pair
+            .one
+            .peer(id(2))
+            .call(lane, nobody, deadline)
+            .await
+            .unwrap_err();
+        refused(RefusalCode::UnknownGroup, error);
+        assert_eq!(
+            call(&pair.one, 2, lane, 0, body.clone()).await.unwrap(),
+            body
+        );
+    }
+    assert_eq!(pair.one.peer(id(2)).status().links_total, 1);
+}
+
+#[tokio::test]
+async fn bodies_at_the_limit_pass_and_one_past_it_is_refused_here() {
+    let pair = pair().await;
+    for (lane, limit) in [
+        (CallLane::Control, 64 * 1024),
+        (CallLane::Call, 8 * 1024 * 1024),
+    ] {
+        let body = Bytes::from(vec![1; limit]);
+        assert_eq!(
+            call(&pair.one, 2, lane, 0, body.clone()).await.unwrap(),
+            body,
+            "{lane:?}"
+        );
+        let error = call(&pair.one, 2, lane, 0, Bytes::from(vec![1; limit + 1]))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CallError::TooLarge { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_answers_in_order_and_outlives_its_stream() {
+    let pair = pair().await;
+    let (mut sender, mut receiver) = pair.one.peer(id(2)).session(GROUP, 0, LIMIT);
+    for round in 0..2 {
+        for number in 0..500_u32 {
+            let body = Bytes::copy_from_slice(&number.to_be_bytes());
+            tokio::select! {
+                sent = sender.send(body.clone()) => sent.unwrap(),
+                () = tokio::time::sleep(LIMIT) => panic!("round {round}: stuck at {number}"),
+            }
+            let answer = receiver.next().await.unwrap().unwrap();
+            assert_eq!(answer, body);
+        }
+        sender.rest();
+    }
+    drop(sender);
+    assert!(receiver.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_transfer_arrives_whole() {
+    let pair = pair().await;
+    let length = 20_000_000_u64;
+    let source = tokio::io::repeat(3).take(length);
+    let request = Request::new(GROUP, 0, Bytes::from_static(b"head"));
+    let answer = pair
+        .one
+        .peer(id(2))
+        .transfer(request, length, source, LIMIT)
+        .await
+        .unwrap();
+    assert_eq!(answer, format!("head {length} {}", 3 * length));
+    let short = tokio::io::repeat(3).take(length - 1);
+    let request = Request::new(GROUP, 0, Bytes::from_static(b"head"));
+    let error = pair
+        .one
+        .peer(id(2))
+        .transfer(request, length, short, LIMIT)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Source { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_the_peer_and_a_dropped_one_too() {
+    let Pair { one, two, _serving } = pair().await;
+    let report = two.shutdown(LIMIT).await;
+    assert!(report.tasks_ended, "{report:?}");
+    let mut events = one.events();
+    while one.peer(id(2)).status().state == LinkState::Up {
+        timeout(LIMIT, events.recv())
+            .await
+            .expect("an event")
+            .expect("events");
+    }
+    // Dialling again begins at once, so a call may wait for it or be told that the peer is down.
+    let error = call(&one, 2, CallLane::Control, 0, Bytes::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_unknown_or_oneself_is_unreachable_at_once() {
+    let pair = pair().await;
+    let reason = |error| match error {
+        CallError::Unreachable { reason, .. } => reason,
+        other => panic!("{other}"),
+    };
+    let error = call(&pair.one, 1, CallLane::Call, 0, Bytes::new())
+        .await
+        .unwrap_err();
+    assert_eq!(reason(error), UnreachableReason::Myself);
+    let error = call(&pair.one, 9, CallLane::Call, 0, Bytes::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(reason(error), UnreachableReason::Down(_)));
+}
