@@ -12,8 +12,8 @@ use webpki::{
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::crypto::provider;
 use crate::refusal::{Usage, excerpt};
-use crate::tls::provider;
 use crate::trust::{Trust, TrustLimits};
 use crate::{CertificateRefusal, NodeIdentity};
 
@@ -226,10 +226,10 @@ fn check_path(
     );
     match verified {
         Ok(_) => Ok(()),
-        Err(Error::UnknownIssuer | Error::MaximumPathDepthExceeded) if too_long.get() => {
+        Err(Error::MaximumPathDepthExceeded) => {
             Err(CertificateRefusal::TooManyIntermediates { limit })
         }
-        Err(Error::MaximumPathDepthExceeded) => {
+        Err(Error::UnknownIssuer) if too_long.get() => {
             Err(CertificateRefusal::TooManyIntermediates { limit })
         }
         Err(Error::RequiredEkuNotFoundContext(context)) => Err(CertificateRefusal::MissingUsage {

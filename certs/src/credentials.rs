@@ -2,6 +2,7 @@
 //! not know which handshakes use them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring::sign::any_supported_type;
@@ -110,20 +111,21 @@ impl Credentials {
         settings: &CredentialSettings,
     ) -> Result<Self, CredentialError> {
         let bytes = read(files)?;
-        let pem = CredentialPem::new(&bytes.ca, &bytes.cert, &bytes.key).with_crl(&bytes.crl);
-        let name = |path: &std::path::Path| path.display().to_string();
-        if files.crl.is_some() && bytes.crl.is_empty() {
-            return Err(CredentialError::Trust {
-                file: files.crl.as_deref().map(name).unwrap_or_default(),
-                problem: InvalidTrust::NoCrl,
-            });
-        }
+        let name = |path: &Path| path.display().to_string();
         let origins = Origins {
             ca: name(&files.ca),
             cert: name(&files.cert),
             key: name(&files.key),
             crl: files.crl.as_deref().map(name).unwrap_or_default(),
         };
+        // In memory an empty text means "no CRL". A file that was named and is empty is a mistake.
+        if files.crl.is_some() && bytes.crl.is_empty() {
+            return Err(CredentialError::Trust {
+                file: origins.crl,
+                problem: InvalidTrust::NoCrl,
+            });
+        }
+        let pem = CredentialPem::new(&bytes.ca, &bytes.cert, &bytes.key).with_crl(&bytes.crl);
         Self::build(&pem, settings, &origins)
     }
 

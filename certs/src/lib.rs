@@ -53,6 +53,7 @@ mod cluster;
 mod credential_error;
 mod credentials;
 mod crl;
+mod crypto;
 mod files;
 mod identity;
 mod node_id;

@@ -10,8 +10,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::check::{PeerRole, read_identity, recheck};
 use crate::clock::from_timestamp;
+use crate::crypto::sha256;
 use crate::refusal::excerpt;
-use crate::tls::sha256;
 use crate::{CertificateRefusal, NodeIdentity, Serial, Trust};
 
 /// What the certificate of a node says.

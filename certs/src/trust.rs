@@ -56,6 +56,11 @@ impl Default for TrustLimits {
 /// several for one CA, the newest counts. CRLs are matched to CAs by name, so two trusted CAs
 /// with one name and different keys are refused when there is a CRL under that name.
 ///
+/// # Usages
+///
+/// A node's own certificate needs both extended key usages, `serverAuth` and `clientAuth`. An
+/// intermediate may leave the extension out, as most do; if it has one, both must be in it.
+///
 /// # Dates of the trusted CAs
 ///
 /// A trusted CA outside its dates is not believed, though a path verifier usually ignores them.

@@ -5,16 +5,15 @@ mod log_limit;
 mod resolver;
 mod verifier;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::NoKeyLog;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
+use crate::crypto::provider;
 use crate::identity::dns_name;
 use crate::{ClusterName, CredentialStore, NodeId};
 use resolver::StoreResolver;
@@ -23,28 +22,6 @@ use verifier::StoreVerifier;
 /// The protocol name in the TLS handshake (ALPN). Another version of the wire that cannot speak
 /// with this one gets another name.
 pub const ALPN: &[u8] = b"quicraft/1";
-
-/// The cryptography of every handshake. It is a value of our own, never the default of the
-/// process: two libraries of a host may set that one, or set it differently.
-pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
-    &PROVIDER
-}
-
-/// SHA-256, taken from the provider: the tree holds no second implementation of it.
-#[expect(
-    clippy::expect_used,
-    reason = "the suite is a constant of TLS 1.3, and a hash of zeros would make all keys equal"
-)]
-pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
-    let suite = TLS13_AES_128_GCM_SHA256
-        .tls13()
-        .expect("the suite is one of TLS 1.3");
-    let mut digest = [0; 32];
-    digest.copy_from_slice(suite.common.hash_provider.hash(data).as_ref());
-    digest
-}
 
 /// The name that a dialer asks for: `node-<id>.<cluster>`.
 ///
@@ -138,17 +115,6 @@ pub struct TlsError(#[from] rustls::Error);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_is_sha256() {
-        // The first test vector of FIPS 180-2.
-        let digest = sha256(b"abc");
-        let text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            text,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-    }
 
     #[test]
     fn the_longest_name_is_a_server_name() {

@@ -15,7 +15,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::log_limit::LogLimit;
-use super::provider;
+use crate::crypto::provider;
 use crate::{CertificateRefusal, CredentialStore, PeerRole, check};
 
 #[derive(Debug)]

@@ -1,12 +1,11 @@
 //! Real handshakes of both ends, over buffers in memory.
 
-use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quicraft_certs::{
-    ALPN, Authority, ClusterName, CredentialStore, NodeId, PeerCertificate, PeerRole, Serial,
-    ServerName, WallClock, client_config, server_config, server_name,
+    ALPN, Authority, ClusterName, CredentialStore, NodeId, PeerCertificate, Serial, ServerName,
+    WallClock, client_config, server_config, server_name,
 };
 use rustls::client::{ResolvesClientCert, Resumption, TicketRequest};
 use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
@@ -16,8 +15,6 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, ServerConfig,
     SignatureScheme,
 };
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::odd::{CLUSTER, DAY, NOW, at};
 
@@ -25,29 +22,33 @@ fn cluster() -> ClusterName {
     ClusterName::new(CLUSTER).unwrap()
 }
 
-fn node(id: u64) -> NodeId {
+pub(crate) fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
-fn authority(clock: &WallClock) -> Authority {
+pub(crate) fn authority(clock: &WallClock) -> Authority {
     Authority::with_clock(cluster(), clock.clone()).unwrap()
 }
 
-fn store(authority: &Authority, id: u64) -> Arc<CredentialStore> {
+pub(crate) fn store(authority: &Authority, id: u64) -> Arc<CredentialStore> {
     let issued = authority.issue(node(id)).unwrap();
     CredentialStore::new(issued.credentials(authority).unwrap())
 }
 
 /// Both ends after a handshake, or after it failed.
-struct Handshake {
+pub(crate) struct Handshake {
     client: Connection,
     server: Connection,
     client_error: Option<Error>,
-    server_error: Option<Error>,
+    pub(crate) server_error: Option<Error>,
 }
 
 impl Handshake {
-    fn run(client: ClientConfig, server: ServerConfig, name: ServerName<'static>) -> Self {
+    pub(crate) fn run(
+        client: ClientConfig,
+        server: ServerConfig,
+        name: ServerName<'static>,
+    ) -> Self {
         let client = ClientConnection::new(Arc::new(client), Version::V1, name, vec![1]).unwrap();
         let server = ServerConnection::new(Arc::new(server), Version::V1, vec![2]).unwrap();
         let mut ends = Self {
@@ -65,7 +66,7 @@ impl Handshake {
         }
     }
 
-    fn between(dialer: &Arc<CredentialStore>, acceptor: &Arc<CredentialStore>) -> Self {
+    pub(crate) fn between(dialer: &Arc<CredentialStore>, acceptor: &Arc<CredentialStore>) -> Self {
         Self::run(
             client_config(dialer).unwrap(),
             server_config(acceptor).unwrap(),
@@ -74,7 +75,7 @@ impl Handshake {
     }
 
     #[track_caller]
-    fn done(&self) -> &Self {
+    pub(crate) fn done(&self) -> &Self {
         assert_eq!((&self.client_error, &self.server_error), (&None, &None));
         assert!(!self.client.is_handshaking());
         assert!(!self.server.is_handshaking());
@@ -316,6 +317,11 @@ fn nothing_is_resumed() {
     assert_eq!(server.max_early_data_size, 0);
     assert!(!client_config(&one).unwrap().enable_early_data);
     assert!(!server.ticketer.enabled());
+    assert!(!server.session_storage.can_cache());
+    assert_eq!(
+        (server.send_tls13_tickets, server.max_tls13_tickets),
+        (0, 0)
+    );
 }
 
 /// An acceptor that hands out tickets gets nothing back: our dialer keeps none.
@@ -416,131 +422,4 @@ fn a_certificate_expires_and_is_revoked_for_the_next_handshake() {
     let ends = Handshake::between(&two, &one);
     let error = Error::InvalidCertificate(CertificateError::Expired);
     assert_eq!(ends.client_error, Some(error));
-}
-
-/// Collects the text of everything that is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        struct Fields<'a>(&'a mut String);
-        impl Visit for Fields<'_> {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, " {field}={value:?}").unwrap();
-            }
-        }
-        let mut text = self.0.lock().unwrap();
-        text.push_str(event.metadata().target());
-        event.record(&mut Fields(&mut text));
-        text.push('\n');
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// QUIC copies the error's text into the frame that closes the connection. It must not show our
-/// clock or the dates of our CRL, which the local log has.
-#[test]
-fn the_peer_learns_no_detail_and_the_log_has_it() {
-    let clock = WallClock::manual(at(NOW));
-    let authority = authority(&clock);
-    let mut settings = quicraft_certs::CredentialSettings::default();
-    settings.clock = clock.clone();
-    settings.limits.crl_grace = Duration::ZERO;
-    let crl = authority.crl_with(&[], at(NOW), at(NOW + 77)).unwrap();
-    let two = authority.issue(node(2)).unwrap();
-    let two = two
-        .credentials_with(authority.root_pem(), &crl, &settings)
-        .unwrap();
-    let (one, two) = (store(&authority, 1), CredentialStore::new(two));
-    Handshake::between(&one, &two).done();
-    clock.advance(Duration::from_secs(88));
-
-    let log = Log::default();
-    let ends = tracing::subscriber::with_default(log.clone(), || Handshake::between(&one, &two));
-    let error = ends.server_error.unwrap();
-    assert_eq!(
-        error.to_string(),
-        "invalid peer certificate: UnknownRevocationStatus"
-    );
-    assert!(!format!("{error:?}").contains(|character: char| character.is_ascii_digit()));
-
-    let log = log.0.lock().unwrap();
-    let line = log.lines().find(|line| line.contains("refused")).unwrap();
-    assert!(line.starts_with("quicraft::link"), "{line}");
-    for part in [
-        "node=2",
-        "role=dialer",
-        "stale_crl",
-        "1800000077",
-        "1800000088",
-    ] {
-        assert!(line.contains(part), "{part} in {line}");
-    }
-}
-
-#[test]
-fn every_refusal_is_told_to_the_observer() {
-    let clock = WallClock::system();
-    let (ours, theirs) = (authority(&clock), authority(&clock));
-    let (one, two) = (store(&ours, 1), store(&theirs, 2));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&told);
-    assert!(one.on_refusal(move |role, refusal| {
-        sink.lock().unwrap().push((role, refusal.label()));
-    }));
-    assert!(!one.on_refusal(|_, _| {}), "there is one only");
-    for _ in 0..12 {
-        drop(Handshake::between(&one, &two));
-    }
-    let expected = vec![(PeerRole::Acceptor, "unknown_issuer"); 12];
-    assert_eq!(*told.lock().unwrap(), expected);
-}
-
-/// Whoever can reach the socket can cause refusals, but not fill a disk with them.
-#[test]
-fn refusals_are_logged_within_bounds() {
-    let clock = WallClock::manual(at(NOW));
-    let (ours, theirs) = (authority(&clock), authority(&clock));
-    let (one, two) = (store(&ours, 1), store(&theirs, 2));
-    let client = client_config(&one).unwrap();
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
-        for _ in 0..15 {
-            let server = server_config(&two).unwrap();
-            drop(Handshake::run(
-                client.clone(),
-                server,
-                server_name(&cluster(), node(2)),
-            ));
-        }
-        clock.advance(Duration::from_secs(1));
-        let server = server_config(&two).unwrap();
-        drop(Handshake::run(
-            client.clone(),
-            server,
-            server_name(&cluster(), node(2)),
-        ));
-    });
-    let log = log.0.lock().unwrap();
-    assert_eq!(
-        log.lines().filter(|line| line.contains("refused")).count(),
-        11
-    );
-    assert!(log.lines().last().unwrap().contains("left_out=5"), "{log}");
 }

@@ -8,7 +8,10 @@
 mod authority;
 mod credentials;
 mod handshake;
+mod judge;
+mod names;
 mod odd;
-mod refusals;
+mod paths;
 mod revocation;
 mod store;
+mod told;

@@ -1,69 +1,16 @@
-//! Every certificate that must be refused, in both roles, with its exact reason.
+//! The path to a trusted CA: signatures, usages, dates, constraints and length.
 
 use quicraft_certs::{
-    CertificateDer, CertificateRefusal as Refusal, ClusterName, InvalidClusterName, InvalidNodeId,
-    InvalidUri, MAX_PRESENTED, PeerCertificate, PeerRole, Trust, TrustLimits, Usage, check,
-    recheck,
+    CertificateDer, CertificateRefusal as Refusal, MAX_PRESENTED, PeerCertificate, PeerRole,
+    TrustLimits, Usage, recheck,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Eku, GeneralSubtree, IsCa,
     KeyPair, KeyUsagePurpose, NameConstraints,
 };
 
+use crate::judge::{ROLES, accepted, judge, refused, refused_if};
 use crate::odd::*;
-
-const ROLES: [PeerRole; 2] = [PeerRole::Dialer, PeerRole::Acceptor];
-
-/// Checks a chain in one role, and that a sweep of live links says the same.
-#[track_caller]
-fn judge(
-    role: PeerRole,
-    chain: &[CertificateDer<'_>],
-    trust: &Trust,
-    now: u64,
-) -> Result<(), Refusal> {
-    let verdict = check(role, &chain[0], &chain[1..], trust, at(now));
-    let again = recheck(role, chain, trust, at(now));
-    assert_eq!(verdict, again, "a sweep judges like a handshake");
-    let identity = verdict?;
-    assert_eq!(identity.uri(), URI);
-    Ok(())
-}
-
-#[track_caller]
-fn accepted(chain: &[CertificateDer<'_>], trust: &Trust) {
-    for role in ROLES {
-        assert_eq!(judge(role, chain, trust, NOW), Ok(()), "{role}");
-    }
-}
-
-#[track_caller]
-fn refused(chain: &[CertificateDer<'_>], trust: &Trust, reason: &Refusal) {
-    for role in ROLES {
-        assert_eq!(
-            judge(role, chain, trust, NOW).as_ref(),
-            Err(reason),
-            "{role}"
-        );
-    }
-}
-
-/// A certificate with one thing spoiled is refused for that thing, and the same certificate
-/// without it is accepted.
-#[track_caller]
-fn refused_if(change: impl FnOnce(&mut CertificateParams), reason: &Refusal) {
-    let ca = Ca::root(ca_params("ca"));
-    let trust = ca.trust();
-    accepted(&[ca.issue(&node_params())], &trust);
-    refused(&[ca.issue(&spoiled(change))], &trust, reason);
-}
-
-fn malformed(text: &str, reason: InvalidUri) -> Refusal {
-    Refusal::MalformedUri {
-        found: format!("{text:?}"),
-        reason,
-    }
-}
 
 #[test]
 fn another_ca() {
@@ -101,157 +48,6 @@ fn several_cas_are_trusted_at_once() {
         &old.trust(),
         &Refusal::UnknownIssuer,
     );
-}
-
-#[test]
-fn another_cluster() {
-    refused_if(
-        |params| params.subject_alt_names = vec![uri("spiffe://other.example/node/7"), dns(DNS)],
-        &Refusal::WrongCluster {
-            found: ClusterName::new("other.example").unwrap(),
-        },
-    );
-    // A cluster below ours is another one, though our name constraint permits its names.
-    refused_if(
-        |params| params.subject_alt_names = vec![uri("spiffe://a.prod.example/node/7")],
-        &Refusal::WrongCluster {
-            found: ClusterName::new("a.prod.example").unwrap(),
-        },
-    );
-}
-
-#[test]
-fn a_dns_name_is_no_identity() {
-    refused_if(
-        |params| params.subject_alt_names = vec![dns(DNS)],
-        &Refusal::NoUri,
-    );
-    refused_if(|params| params.subject_alt_names.clear(), &Refusal::NoUri);
-}
-
-#[test]
-fn the_own_dns_name_is_not_needed() {
-    let ca = Ca::root(ca_params("ca"));
-    let chain = [ca.issue(&spoiled(|params| params.subject_alt_names = vec![uri(URI)]))];
-    accepted(&chain, &ca.trust());
-}
-
-#[test]
-fn two_identities() {
-    let two = |second| {
-        move |params: &mut CertificateParams| {
-            params.subject_alt_names = vec![uri(URI), uri(second)];
-        }
-    };
-    let reason = Refusal::ManyUris { found: 2 };
-    refused_if(two("spiffe://prod.example/node/8"), &reason);
-    refused_if(two(URI), &reason);
-    refused_if(two("https://prod.example/"), &reason);
-}
-
-/// The path verifier's list of URIs leaves out those that are not UTF-8, and ends at a broken
-/// name. Neither may hide a second identity.
-#[test]
-fn a_second_identity_does_not_hide() {
-    refused_if(
-        |params| {
-            params.subject_alt_names.clear();
-            params.custom_extensions = vec![raw_names(&[(6, URI.as_bytes()), (6, b"\xff\xfe")])];
-        },
-        &Refusal::ManyUris { found: 2 },
-    );
-    refused_if(
-        |params| {
-            params.subject_alt_names.clear();
-            params.custom_extensions = vec![raw_names(&[(6, b"\xff\xfe")])];
-        },
-        &Refusal::BadEncoding {
-            detail: "the URI name is not text".to_owned(),
-        },
-    );
-    let ca = Ca::root(ca_params("ca"));
-    let hidden = ca.issue(&spoiled(|params| {
-        params.subject_alt_names.clear();
-        // Tag 31 is no name, and the parsers stop there in different ways.
-        params.custom_extensions = vec![raw_names(&[(6, URI.as_bytes()), (31, b"x"), (6, b"y")])];
-    }));
-    for role in ROLES {
-        let verdict = judge(role, std::slice::from_ref(&hidden), &ca.trust(), NOW);
-        assert!(
-            matches!(
-                verdict,
-                Err(Refusal::BadEncoding { .. } | Refusal::ManyUris { .. })
-            ),
-            "{verdict:?}"
-        );
-    }
-}
-
-#[test]
-fn malformed_uris() {
-    use InvalidUri as Bad;
-    for (text, reason) in [
-        (
-            "spiffe://prod.example/node/0",
-            Bad::Node(InvalidNodeId::Zero),
-        ),
-        (
-            "spiffe://prod.example/node/07",
-            Bad::Node(InvalidNodeId::LeadingZero),
-        ),
-        (
-            "spiffe://prod.example/node/+7",
-            Bad::Node(InvalidNodeId::NotDecimal),
-        ),
-        (
-            "spiffe://prod.example/node/%37",
-            Bad::Node(InvalidNodeId::NotDecimal),
-        ),
-        (
-            "spiffe://prod.example/node/7/",
-            Bad::Node(InvalidNodeId::NotDecimal),
-        ),
-        (
-            "spiffe://prod.example/node/7?a",
-            Bad::Node(InvalidNodeId::NotDecimal),
-        ),
-        (
-            "spiffe://prod.example/node/7\0",
-            Bad::Node(InvalidNodeId::NotDecimal),
-        ),
-        (
-            "spiffe://prod.example/node/",
-            Bad::Node(InvalidNodeId::Empty),
-        ),
-        (
-            "spiffe://prod.example/node/18446744073709551616",
-            Bad::Node(InvalidNodeId::TooLarge),
-        ),
-        (
-            "spiffe://Prod.example/node/7",
-            Bad::Cluster(InvalidClusterName::UpperCase),
-        ),
-        ("spiffe://prod.example/workload/7", Bad::Path),
-        ("SPIFFE://prod.example/node/7", Bad::Scheme),
-        ("https://prod.example/node/7", Bad::Scheme),
-    ] {
-        refused_if(
-            |params| params.subject_alt_names = vec![uri(text)],
-            &malformed(text, reason),
-        );
-    }
-}
-
-#[test]
-fn a_wildcard_name() {
-    for name in ["*.prod.example", "*", "node-*.prod.example"] {
-        refused_if(
-            |params| params.subject_alt_names = vec![uri(URI), dns(name)],
-            &Refusal::WildcardName {
-                found: format!("{name:?}"),
-            },
-        );
-    }
 }
 
 #[test]
@@ -556,23 +352,4 @@ fn every_changed_byte_is_refused() {
             drop(PeerCertificate::from_chain(&chain));
         }
     }
-}
-
-#[test]
-fn what_is_read_is_what_was_written() {
-    let ca = Ca::root(ca_params("ca"));
-    let leaf = ca.issue(&node_params());
-    let read = PeerCertificate::from_chain(&[leaf.clone(), ca.der()]).unwrap();
-    assert_eq!(read.identity().uri(), URI);
-    assert_eq!(read.serial().to_string(), "41".repeat(16));
-    assert_eq!(read.issuer(), r#""CN=ca""#);
-    assert_eq!(read.not_before(), NOW - DAY);
-    assert_eq!(read.not_after(), NOW + 90 * DAY);
-    assert_eq!(read.chain(), [leaf, ca.der()]);
-    assert_eq!(
-        read.recheck(PeerRole::Dialer, &ca.trust(), at(NOW))
-            .unwrap()
-            .uri(),
-        URI
-    );
 }
