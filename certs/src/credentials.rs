@@ -103,6 +103,9 @@ impl Credentials {
     ///
     /// It reads files and verifies signatures, so it blocks for some milliseconds.
     ///
+    /// A CRL that is stale beyond its grace is refused here too: with it this node would let
+    /// nobody in. Within the grace it is taken, and [`Trust::crl_staleness`] tells.
+    ///
     /// # Errors
     ///
     /// [`CredentialError`] names the file, what is wrong with it, and what to do.

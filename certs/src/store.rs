@@ -59,7 +59,8 @@ impl CredentialStore {
     ///
     /// # Errors
     ///
-    /// [`ReplaceError`]; the former credentials stay in use.
+    /// [`ReplaceError`]; the former credentials stay in use. New ones with a CRL that is stale beyond
+    /// its grace are refused as well.
     pub fn replace(&self, credentials: Credentials) -> Result<(), ReplaceError> {
         if credentials.identity() != &self.identity {
             return Err(ReplaceError::OtherIdentity {

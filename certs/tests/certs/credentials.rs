@@ -322,6 +322,32 @@ fn the_crl_of_files() {
 }
 
 #[test]
+fn a_stale_crl_is_taken_within_its_grace() {
+    let mut folder = Folder::new();
+    let grace = TrustLimits::default().crl_grace.as_secs();
+    let crl = |next_update| {
+        folder
+            .authority
+            .crl_with(&[], at(NOW - 30 * DAY), at(next_update))
+            .unwrap()
+    };
+    let (within, past) = (crl(NOW - grace + 1), crl(NOW - grace));
+    folder.files = folder
+        .files
+        .clone()
+        .with_crl(folder.put("crl.pem", &within));
+    let credentials = folder.load().unwrap();
+    let stale = credentials.trust().crl_staleness(at(NOW)).unwrap();
+    assert!(!stale.refusing);
+    folder.put("crl.pem", &past);
+    let error = folder.error("node-7.crt");
+    assert!(
+        error.to_string().contains("fetch the current CRL"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_own_certificate_is_judged_in_both_roles() {
     let ca = Ca::root(ca_params("ca"));
     let load = |params: &rcgen::CertificateParams| {
