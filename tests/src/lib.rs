@@ -5,9 +5,12 @@
 //!   tokio's paused clock a minute of it passes in milliseconds.
 //! - [`bare_quinn`]: quinn endpoints on it without anything of Quicraft, to test the switch itself
 //!   and to be the ceiling of what the transport can reach.
+//! - [`raft`]: whole openraft nodes in memory, on whatever network a test gives them, with one
+//!   that has no network at all as the ceiling.
 //!
 //! It knows nothing of the transport that it tests: `Transport::builder(..)` takes what
 //! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
 
 pub mod bare_quinn;
+pub mod raft;
 pub mod switch;
