@@ -8,8 +8,9 @@
 //! - [`Conditions`]: what one direction between two hosts does to datagrams;
 //! - [`Counters`]: what happened to them, with every drop by its cause;
 //! - [`SwitchSocket`]: one bound socket, the `quinn::AsyncUdpSocket`;
-//! - `path` decides the fate of a datagram, `state` holds all there is behind the one lock,
-//!   `delivery` is the one task that hands datagrams over when they are due.
+//! - `path` decides the fate of a datagram, `paths` and `inboxes` are the tables of directions and
+//!   of bound addresses, `state` holds both and what is under way behind the one lock, `delivery`
+//!   is the one task that hands datagrams over when they are due.
 //!
 //! **Hosts and paths.** A host is an IP address; sockets of one host share its paths. A path is one
 //! direction from a host to a host and has its own conditions, counters, queue and random numbers,
@@ -22,8 +23,10 @@
 mod conditions;
 mod counters;
 mod delivery;
+mod inboxes;
 mod network;
 mod path;
+mod paths;
 mod socket;
 mod state;
 

@@ -109,7 +109,7 @@ impl Switch {
     /// or in, however long its owner lives on, and a new socket can bind the address. What it had
     /// sent is under way and arrives. False if there was none.
     pub fn crash(&self, address: SocketAddr) -> bool {
-        self.owner.shared.lock().detach(address)
+        self.owner.shared.lock().inboxes.detach(address)
     }
 
     /// The conditions of every path that has none of its own.
@@ -119,13 +119,18 @@ impl Switch {
     /// If a probability is not within 0 to 1, or the bandwidth is 0. So do the others below.
     pub fn set_default(&self, conditions: Conditions) {
         conditions.assert_valid();
-        self.owner.shared.lock().set_default(conditions);
+        self.owner.shared.lock().paths.set_default(conditions);
     }
 
     /// The conditions of the path from one host to another.
     pub fn set_path(&self, from: IpAddr, to: IpAddr, conditions: Conditions) {
         conditions.assert_valid();
-        self.owner.shared.lock().path(from, to).set(conditions);
+        self.owner
+            .shared
+            .lock()
+            .paths
+            .between(from, to)
+            .set(conditions);
     }
 
     /// The conditions of both paths between two hosts.
@@ -144,12 +149,12 @@ impl Switch {
     /// What holds on the path from one host to another.
     #[must_use]
     pub fn conditions(&self, from: IpAddr, to: IpAddr) -> Conditions {
-        self.owner.shared.lock().conditions(from, to)
+        self.owner.shared.lock().paths.conditions(from, to).clone()
     }
 
     /// Blocks one direction: a one-way partition.
     pub fn block_one_way(&self, from: IpAddr, to: IpAddr) {
-        self.owner.shared.lock().path(from, to).blocked = true;
+        self.owner.shared.lock().paths.between(from, to).blocked = true;
     }
 
     /// Blocks both directions between two hosts.
@@ -161,8 +166,8 @@ impl Switch {
     /// Opens both directions between two hosts again.
     pub fn unblock(&self, a: IpAddr, b: IpAddr) {
         let mut state = self.owner.shared.lock();
-        state.path(a, b).blocked = false;
-        state.path(b, a).blocked = false;
+        state.paths.between(a, b).blocked = false;
+        state.paths.between(b, a).blocked = false;
     }
 
     /// Blocks both directions between every host of one side and every host of the other.
@@ -176,19 +181,19 @@ impl Switch {
 
     /// Opens all that was blocked. Conditions stay as they are.
     pub fn heal(&self) {
-        self.owner.shared.lock().unblock_all();
+        self.owner.shared.lock().paths.unblock_all();
     }
 
     /// What the path from one host to another has carried.
     #[must_use]
     pub fn counters(&self, from: IpAddr, to: IpAddr) -> Counters {
-        self.owner.shared.lock().path(from, to).counters
+        self.owner.shared.lock().paths.counters(from, to)
     }
 
     /// What all paths together have carried.
     #[must_use]
     pub fn total(&self) -> Counters {
-        self.owner.shared.lock().total()
+        self.owner.shared.lock().paths.total()
     }
 
     /// How many datagrams are under way.

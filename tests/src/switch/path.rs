@@ -61,10 +61,15 @@ impl Path {
         self.own.as_ref().unwrap_or(default)
     }
 
-    /// From now on these conditions hold. What is under way arrives as it was going to; what is
-    /// sent from now on may overtake it, as after a change of route.
+    /// From now on these conditions hold.
     pub(super) fn set(&mut self, conditions: Conditions) {
         self.own = Some(conditions);
+        self.reroute();
+    }
+
+    /// What is under way arrives as it was going to, and what is sent from now on may overtake it,
+    /// as after a change of route.
+    pub(super) fn reroute(&mut self) {
         self.latest_due = None;
     }
 

@@ -11,6 +11,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::time::Instant;
 
 use super::delivery::Shared;
+use super::inboxes::Binding;
 
 /// What the kernel would decide for a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,7 @@ impl Default for SocketOptions {
 #[derive(Debug)]
 pub struct SwitchSocket {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    binding: u64,
+    binding: Binding,
     options: SocketOptions,
 }
 
@@ -51,10 +51,9 @@ impl SwitchSocket {
         address: SocketAddr,
         options: SocketOptions,
     ) -> io::Result<Arc<Self>> {
-        let (address, binding) = shared.lock().bind(address, &options)?;
+        let binding = shared.lock().inboxes.bind(address, &options)?;
         Ok(Arc::new(Self {
             shared,
-            address,
             binding,
             options,
         }))
@@ -63,7 +62,7 @@ impl SwitchSocket {
 
 impl Drop for SwitchSocket {
     fn drop(&mut self) {
-        self.shared.lock().unbind(self.address, self.binding);
+        self.shared.lock().inboxes.unbind(self.binding);
     }
 }
 
@@ -76,7 +75,7 @@ impl AsyncUdpSocket for SwitchSocket {
         let earlier = self
             .shared
             .lock()
-            .send(self.address, self.binding, transmit, Instant::now());
+            .send(self.binding, transmit, Instant::now());
         if earlier {
             self.shared.tell_delivery();
         }
@@ -92,7 +91,7 @@ impl AsyncUdpSocket for SwitchSocket {
         let mut state = self.shared.lock();
         let mut filled = 0;
         for (buf, meta) in bufs.iter_mut().zip(meta) {
-            let Some(datagram) = state.read(self.address, self.binding) else {
+            let Some(datagram) = state.inboxes.take(self.binding) else {
                 break;
             };
             // A datagram larger than the buffer is cut, as `recvmsg` does.
@@ -103,19 +102,19 @@ impl AsyncUdpSocket for SwitchSocket {
                 len,
                 stride: len,
                 ecn: datagram.ecn,
-                dst_ip: Some(self.address.ip()),
+                dst_ip: Some(self.binding.address.ip()),
             };
             filled += 1;
         }
         if filled == 0 {
-            state.wait(self.address, self.binding, cx.waker());
+            state.inboxes.wait(self.binding, cx.waker());
             return Poll::Pending;
         }
         Poll::Ready(Ok(filled))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+        Ok(self.binding.address)
     }
 
     fn max_transmit_segments(&self) -> usize {

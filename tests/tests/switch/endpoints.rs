@@ -231,3 +231,18 @@ async fn a_crashed_endpoint_restarts_on_its_address() {
         Some(ConnectionError::ApplicationClosed(_))
     ));
 }
+
+/// The switch does not need the paused clock: here it runs in real time, on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_passes_in_real_time_on_several_threads() {
+    let switch = Switch::new(9);
+    switch.set_default(Conditions {
+        loss: 0.01,
+        ..Conditions::delayed(MS)
+    });
+    let (dialled, accepted) = connected(&switch).await;
+    echo(accepted);
+    let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let answer = timeout(Duration::from_secs(60), call(&dialled, &bytes)).await;
+    assert_eq!(answer.expect("the bulk passes"), bytes);
+}
