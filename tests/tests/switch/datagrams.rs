@@ -68,9 +68,14 @@ async fn receive_forever(socket: &SwitchSocket) -> (Vec<u8>, RecvMeta) {
 
 /// Everything that this socket has received once nothing is under way any more.
 async fn receive_all(switch: &Switch, socket: &SwitchSocket) -> Vec<Vec<u8>> {
-    while switch.under_way() > 0 {
-        tokio::time::sleep(MS).await;
-    }
+    let empty = async {
+        while switch.under_way() > 0 {
+            tokio::time::sleep(MS).await;
+        }
+    };
+    timeout(Duration::from_secs(3_600), empty)
+        .await
+        .expect("everything arrives or is dropped");
     let mut all = Vec::new();
     while let Ok((datagram, _)) = timeout(Duration::ZERO, receive_forever(socket)).await {
         all.push(datagram);
