@@ -2,7 +2,7 @@
 //!
 //! What this room is for: Raft nodes whose disk is memory with knobs, so that a test of a network
 //! has only the network to doubt. It must not know quinn, the switch or the transport: a network is
-//! whatever `RaftNetworkFactory` a test hands to [`RaftNode::start`].
+//! whatever `RaftNetworkFactory` a test hands to [`RaftNode::build`].
 //!
 //! - [`TypeConfig`]: what the groups of the tests replicate: opaque bytes;
 //! - [`MemLog`]: the log and the vote, with a flush that can be delayed, and a power loss;
