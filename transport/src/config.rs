@@ -1,5 +1,6 @@
 //! Settings: plain data with a default and a check for each. Behaviour is given to the builder.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::limits;
@@ -122,100 +123,76 @@ impl TransportConfig {
     ///
     /// The first [`InvalidSetting`].
     pub fn validate(&self) -> Result<(), InvalidSetting> {
-        let check = |fine: bool, name, value: String, must| {
-            if fine {
-                Ok(())
-            } else {
-                Err(InvalidSetting { name, value, must })
-            }
-        };
-        let time = |value: Duration| format!("{value:?}");
-        let backoff = self.dial_backoff_min;
+        self.validate_times()?;
+        self.validate_sizes()
+    }
+
+    fn validate_times(&self) -> Result<(), InvalidSetting> {
+        let above_zero = [
+            ("dial_backoff_min", self.dial_backoff_min),
+            ("dial_limit", self.dial_limit),
+            ("keep_alive", self.keep_alive),
+            ("initial_rtt", self.initial_rtt),
+            ("append_stall_limit", self.append_stall_limit),
+            ("snapshot_stall_limit", self.snapshot_stall_limit),
+        ];
+        for (name, value) in above_zero {
+            check(!value.is_zero(), name, &value, "above 0")?;
+        }
         check(
-            !backoff.is_zero(),
-            "dial_backoff_min",
-            time(backoff),
-            "above 0",
-        )?;
-        check(
-            self.dial_backoff_max >= backoff,
+            self.dial_backoff_max >= self.dial_backoff_min,
             "dial_backoff_max",
-            time(self.dial_backoff_max),
+            &self.dial_backoff_max,
             "at least dial_backoff_min",
         )?;
+        let three = self.keep_alive.saturating_mul(3);
         check(
-            !self.dial_limit.is_zero(),
-            "dial_limit",
-            time(self.dial_limit),
-            "above 0",
-        )?;
-        check(
-            !self.keep_alive.is_zero(),
-            "keep_alive",
-            time(self.keep_alive),
-            "above 0",
-        )?;
-        check(
-            self.idle_timeout >= self.keep_alive * 3,
+            (three..=IDLE_TIMEOUT_MAX).contains(&self.idle_timeout),
             "idle_timeout",
-            time(self.idle_timeout),
-            "at least three keep_alive, so that two lost packets do not end a link",
-        )?;
-        check(
-            self.idle_timeout <= Duration::from_secs(3_600),
-            "idle_timeout",
-            time(self.idle_timeout),
-            "at most an hour",
-        )?;
-        check(
-            !self.initial_rtt.is_zero(),
-            "initial_rtt",
-            time(self.initial_rtt),
-            "above 0",
-        )?;
+            &self.idle_timeout,
+            "at least three keep_alive, so that two lost packets do not end a link, and at most an hour",
+        )
+    }
+
+    fn validate_sizes(&self) -> Result<(), InvalidSetting> {
         let frame = self.frame_bytes_max;
         check(
             (limits::CONTROL_BODY_BYTES_MAX..=limits::FRAME_BODY_BYTES_MAX).contains(&frame),
             "frame_bytes_max",
-            frame.to_string(),
+            &frame,
             "from 64 KiB to 8 MiB",
         )?;
-        let entry = self.entry_bytes_max;
         check(
-            (1..=limits::ENTRY_BYTES_MAX.min(frame / 2)).contains(&entry),
+            (1..=limits::ENTRY_BYTES_MAX.min(frame / 2)).contains(&self.entry_bytes_max),
             "entry_bytes_max",
-            entry.to_string(),
+            &self.entry_bytes_max,
             "from 1 to half of frame_bytes_max",
         )?;
-        let stall = self.append_stall_limit;
-        check(
-            !stall.is_zero(),
-            "append_stall_limit",
-            time(stall),
-            "above 0",
-        )?;
-        let stall = self.snapshot_stall_limit;
-        check(
-            !stall.is_zero(),
-            "snapshot_stall_limit",
-            time(stall),
-            "above 0",
-        )?;
         let sent = self.snapshots_sent_max;
+        check(sent > 0, "snapshots_sent_max", &sent, "at least 1")?;
         check(
-            sent > 0,
-            "snapshots_sent_max",
-            sent.to_string(),
-            "at least 1",
-        )?;
-        let datagram = self.datagram_bytes_max;
-        check(
-            (1_200..=8_952).contains(&datagram),
+            (1_200..=8_952).contains(&self.datagram_bytes_max),
             "datagram_bytes_max",
-            datagram.to_string(),
+            &self.datagram_bytes_max,
             "from 1,200 to 8,952",
         )
     }
+}
+
+/// A link that may be silent for longer than an hour is not watched at all.
+const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
+fn check(
+    fine: bool,
+    name: &'static str,
+    value: &dyn Debug,
+    must: &'static str,
+) -> Result<(), InvalidSetting> {
+    if fine {
+        return Ok(());
+    }
+    let value = format!("{value:?}");
+    Err(InvalidSetting { name, value, must })
 }
 
 #[cfg(test)]

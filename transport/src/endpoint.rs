@@ -49,8 +49,12 @@ pub enum StartError {
 
 /// A group has a service already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("group {0} has a service already; drop its registration first")]
-pub struct AlreadyRegistered(pub GroupId);
+#[error("group {group} has a service already; drop its registration first")]
+#[non_exhaustive]
+pub struct AlreadyRegistered {
+    /// The group.
+    pub group: GroupId,
+}
 
 /// What a shutdown had to cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -386,7 +390,7 @@ impl TransportHandle {
         service: Arc<dyn Service>,
     ) -> Result<Registration, AlreadyRegistered> {
         if !self.local.add_service(group, &service) {
-            return Err(AlreadyRegistered(group));
+            return Err(AlreadyRegistered { group });
         }
         Ok(Registration {
             local: Arc::clone(&self.local),
@@ -432,11 +436,13 @@ impl TransportHandle {
 
     /// Cuts a peer off for a drill, until [`TransportHandle::resume_peer`]. Returns whether the
     /// roster knows it.
+    #[must_use = "an unknown peer is not suspended"]
     pub fn suspend_peer(&self, node: NodeId) -> bool {
         self.local.roster.suspend(node)
     }
 
     /// Ends a drill. Returns whether the roster knows the peer.
+    #[must_use = "an unknown peer is not resumed"]
     pub fn resume_peer(&self, node: NodeId) -> bool {
         self.local.roster.resume(node)
     }

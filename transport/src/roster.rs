@@ -179,13 +179,15 @@ impl Roster {
     }
 
     /// Cuts a node off until it is resumed, for a drill. Returns whether the roster knows it.
+    #[must_use = "an unknown node is not suspended"]
     pub fn suspend(&self, node: NodeId) -> bool {
-        self.swap(node, |entry| Slot::Suspended(entry))
+        self.swap(node, Slot::Suspended)
     }
 
     /// Ends a suspension. Returns whether the roster knows the node.
+    #[must_use = "an unknown node is not resumed"]
     pub fn resume(&self, node: NodeId) -> bool {
-        self.swap(node, |entry| Slot::Member(entry))
+        self.swap(node, Slot::Member)
     }
 
     fn swap(&self, node: NodeId, to: impl FnOnce(RosterEntry) -> Slot) -> bool {

@@ -171,18 +171,20 @@ impl Introduction {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, HandshakeError> {
         let short = HandshakeError::Short;
-        let cluster_uid = reader.u128().ok_or(short("cluster uid"))?;
+        let cluster_uid = reader.u128().ok_or_else(|| short("cluster uid"))?;
         let from = node_id(reader, "from")?;
-        let boot = reader.u128().ok_or(short("boot"))?;
-        let epoch = reader.u64().ok_or(short("epoch"))?;
-        let generation = reader.u64().ok_or(short("generation"))?;
-        let features = reader.u64().ok_or(short("features"))?;
-        let codec = reader.u8().ok_or(short("codec"))?;
-        let raft_wire = reader.u16().ok_or(short("raft wire"))?;
-        let frame_bytes_max = reader.u32().ok_or(short("frame limit"))?;
-        let entry_bytes_max = reader.u32().ok_or(short("entry limit"))?;
-        let length = reader.u8().ok_or(short("cluster"))?;
-        let name = reader.take(usize::from(length)).ok_or(short("cluster"))?;
+        let boot = reader.u128().ok_or_else(|| short("boot"))?;
+        let epoch = reader.u64().ok_or_else(|| short("epoch"))?;
+        let generation = reader.u64().ok_or_else(|| short("generation"))?;
+        let features = reader.u64().ok_or_else(|| short("features"))?;
+        let codec = reader.u8().ok_or_else(|| short("codec"))?;
+        let raft_wire = reader.u16().ok_or_else(|| short("raft wire"))?;
+        let frame_bytes_max = reader.u32().ok_or_else(|| short("frame limit"))?;
+        let entry_bytes_max = reader.u32().ok_or_else(|| short("entry limit"))?;
+        let length = reader.u8().ok_or_else(|| short("cluster"))?;
+        let name = reader
+            .take(usize::from(length))
+            .ok_or_else(|| short("cluster"))?;
         let cluster = std::str::from_utf8(name)
             .ok()
             .and_then(|name| ClusterName::new(name).ok())

@@ -10,18 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that may be in flight on a lane.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     total: u32,
     left: Arc<Semaphore>,
 }
 
 /// Bytes taken from a budget; dropping it gives them back.
-pub type BudgetShare = OwnedSemaphorePermit;
+pub(crate) type BudgetShare = OwnedSemaphorePermit;
 
 impl Budget {
     /// A budget of `bytes`, at most `u32::MAX`.
-    #[must_use]
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let total = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             total,
@@ -30,8 +29,8 @@ impl Budget {
     }
 
     /// Bytes that nobody holds.
-    #[must_use]
-    pub fn left(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
         self.left.available_permits()
     }
 
@@ -41,7 +40,7 @@ impl Budget {
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped wait takes nothing and loses its place.
-    pub async fn take(&self, bytes: usize) -> BudgetShare {
+    pub(crate) async fn take(&self, bytes: usize) -> BudgetShare {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.total);
         match Arc::clone(&self.left).acquire_many_owned(bytes).await {
             Ok(share) => share,

@@ -117,7 +117,7 @@ impl LocalNode {
     }
 
     pub(crate) fn next_connection(&self) -> ConnectionId {
-        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+        ConnectionId::new(self.next_connection.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -27,7 +27,7 @@ mod transfer_serve;
 
 pub(crate) use accept::accept_loop;
 pub use backoff::Backoff;
-pub use budget::Budget;
+pub(crate) use budget::Budget;
 pub(crate) use local::{LocalNode, LocalParts};
 pub(crate) use peer::PeerState;
 pub use peer::{CallLane, Peer, Request};

@@ -114,7 +114,7 @@ impl Codec for BincodeCodec {
         // bincode's limit is a constant of the type; three of them keep what a short input may
         // claim in proportion to its length.
         match bytes.len() {
-            0..=SMALL_INPUT => decode_within::<T, { SMALL_INPUT * CODEC_CLAIM_FACTOR }>(bytes),
+            ..=SMALL_INPUT => decode_within::<T, { SMALL_INPUT * CODEC_CLAIM_FACTOR }>(bytes),
             ..=MIDDLE_INPUT => decode_within::<T, { MIDDLE_INPUT * CODEC_CLAIM_FACTOR }>(bytes),
             ..=CODEC_INPUT_BYTES_MAX => {
                 decode_within::<T, { CODEC_INPUT_BYTES_MAX * CODEC_CLAIM_FACTOR }>(bytes)

@@ -162,18 +162,17 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
     }
 
     /// A session on the Append lane.
-    fn replicate<In>(&self, input: In) -> Result<BoxStream<'static, AppendResult<C>>, RPCError<C>>
+    fn replicate<In>(&self, peer: &Peer, input: In) -> BoxStream<'static, AppendResult<C>>
     where
         In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
     {
-        let peer = self.peer()?;
         let group = self.route.group;
         let (sender, receiver) = peer.session(group, method::APPEND, self.append_stall_limit(peer));
         let limits = {
-            let (peer, entry_bytes) = (peer.clone(), self.handle.config().entry_bytes_max);
+            let peer = peer.clone();
             move || FrameLimits {
                 frame_bytes: peer.frame_bytes_max(),
-                entry_bytes,
+                entry_bytes: peer.entry_bytes_max(),
             }
         };
         let on_oversized = {
@@ -185,7 +184,7 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             limits: Box::new(limits),
             on_oversized: Box::new(on_oversized),
         };
-        Ok(pipeline(input, sender, receiver, context))
+        pipeline(input, sender, receiver, context)
     }
 
     fn frame_limits(&self) -> FrameLimits {
@@ -331,9 +330,11 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetworkV2<C> for RaftNe
     {
         let this: &'s Self = self;
         let replies = match (this.peer(), this.lane) {
-            (Err(error), _) => Err(error),
+            (Err(error), _) => Ok(refused(input, error)),
             (Ok(_), ClientLane::Heartbeat) => Ok(this.heartbeats(input, option.soft_ttl())),
-            (Ok(_), ClientLane::Append | ClientLane::Snapshot) => this.replicate(input),
+            (Ok(peer), ClientLane::Append | ClientLane::Snapshot) => {
+                Ok(this.replicate(peer, input))
+            }
         };
         Box::pin(std::future::ready(replies))
     }
@@ -402,4 +403,17 @@ impl<C: RaftTypeConfig, S> fmt::Debug for RaftNetwork<C, S> {
             .field("lane", &self.lane)
             .finish_non_exhaustive()
     }
+}
+
+/// A session that fails at its first request.
+///
+/// openraft's backoff waits inside its request stream. A session that ended without having taken a
+/// request from it would be opened again at once, for ever.
+fn refused<C, In>(mut input: In, error: RPCError<C>) -> BoxStream<'static, AppendResult<C>>
+where
+    C: RaftTypeConfig,
+    In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
+{
+    let first = async move { input.next().await.map(|_| Err(error)) };
+    Box::pin(futures_util::stream::once(first).filter_map(std::future::ready))
 }

@@ -24,12 +24,16 @@ use super::wire::{
     AppendFrame, AppendReply, AppendSplitter, FrameLimits, OversizedEntry, WireError,
 };
 use crate::CallError;
+use crate::limits::SESSION_IDLE;
 use crate::link::{SessionReceiver, SessionSender};
 
 /// The sending half of a session.
 pub(crate) trait FrameSender: Send + 'static {
     /// Waits for a slot of the window and sends. Dropping the sender ends the requests.
     fn send(&mut self, body: Bytes) -> impl Future<Output = Result<(), CallError>> + Send;
+
+    /// There was nothing to send for a while: gives back what an idle session need not hold.
+    fn rest(&mut self);
 }
 
 /// The receiving half of a session.
@@ -42,6 +46,10 @@ pub(crate) trait ReplyReceiver: Send + 'static {
 impl FrameSender for SessionSender {
     fn send(&mut self, body: Bytes) -> impl Future<Output = Result<(), CallError>> + Send {
         Self::send(self, body)
+    }
+
+    fn rest(&mut self) {
+        Self::rest(self);
     }
 }
 
@@ -153,7 +161,16 @@ where
     Tx: FrameSender,
 {
     let route = context.route;
-    while let Some(request) = input.next().await {
+    loop {
+        let next = tokio::time::timeout(SESSION_IDLE, input.next()).await;
+        let request = match next {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                sender.rest();
+                continue;
+            }
+        };
         let mut frames = AppendSplitter::new(request, (context.limits)());
         while let Some(frame) = frames.next_frame().map_err(|error| route.wire(error))? {
             in_flight.push(&frame);
@@ -173,7 +190,6 @@ where
             .into());
         }
     }
-    Ok(())
 }
 
 /// Writer and reader, merged.

@@ -429,6 +429,8 @@ async fn a_session_that_never_was_is_an_error() {
                 reason,
             })
         }
+
+        fn rest(&mut self) {}
     }
     impl ReplyReceiver for Never {
         async fn next(&mut self) -> Option<Result<Bytes, CallError>> {

@@ -269,6 +269,8 @@ impl FrameSender for TestSender {
             .await
             .map_err(|_| cut("the session is over"))
     }
+
+    fn rest(&mut self) {}
 }
 
 impl ReplyReceiver for TestReceiver {

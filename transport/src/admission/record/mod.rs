@@ -13,7 +13,15 @@ use crate::limits::{DRAINING_MAX, PROBE_INTERVAL};
 
 /// A connection of this process, as the record names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The connection with this number, which this process gives once.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// The order of the connections between one pair of boots: the higher one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -248,3 +256,6 @@ impl PeerRecord {
 fn refuse(code: CloseCode, detail: impl Into<String>) -> Verdict {
     Verdict::Refuse(AdmissionRefusal::new(code, detail))
 }
+
+#[cfg(test)]
+mod tests;

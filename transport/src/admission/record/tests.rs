@@ -1,0 +1,259 @@
+//! Rules 4 to 7, case by case, and their promises under any order of events.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::RETRY_AFTER;
+
+fn candidate(connection: u64, boot: u128, epoch: u64, generation: u64) -> Candidate {
+    let rank = Rank {
+        generation,
+        dialer_is_smaller: true,
+    };
+    Candidate {
+        connection: ConnectionId::new(connection),
+        boot,
+        epoch,
+        rank,
+    }
+}
+
+fn admitted(record: &mut PeerRecord, candidate: Candidate) -> Option<ConnectionId> {
+    assert_eq!(record.judge(&candidate, Instant::now()), Verdict::Admit);
+    record.adopt(&candidate)
+}
+
+fn code(verdict: Verdict) -> CloseCode {
+    match verdict {
+        Verdict::Refuse(refusal) => refusal.code,
+        other => panic!("{other:?} is no refusal"),
+    }
+}
+
+#[test]
+fn rule_4_an_older_epoch_is_stale_and_zero_too_once_there_was_one() {
+    let now = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 5, 1));
+    assert!(record.lost(ConnectionId::new(1)));
+    assert_eq!(
+        code(record.judge(&candidate(2, 2, 4, 1), now)),
+        CloseCode::StaleIncarnation
+    );
+    assert_eq!(
+        code(record.judge(&candidate(2, 2, 0, 1), now)),
+        CloseCode::StaleIncarnation
+    );
+    assert_eq!(record.judge(&candidate(2, 2, 5, 1), now), Verdict::Admit);
+    record.forget();
+    assert_eq!(record.judge(&candidate(2, 2, 4, 1), now), Verdict::Admit);
+}
+
+#[test]
+fn rule_5_nobody_there_is_admitted() {
+    let mut record = PeerRecord::new();
+    assert_eq!(admitted(&mut record, candidate(1, 1, 0, 1)), None);
+    assert_eq!(record.link(), Some(ConnectionId::new(1)));
+}
+
+#[test]
+fn rule_6_only_a_higher_rank_wins_and_the_former_link_drains() {
+    let now = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 1, 5));
+    assert_eq!(
+        code(record.judge(&candidate(2, 1, 1, 5), now)),
+        CloseCode::Superseded
+    );
+    let mut crossed = candidate(2, 1, 1, 5);
+    crossed.rank.dialer_is_smaller = false;
+    assert_eq!(code(record.judge(&crossed, now)), CloseCode::Superseded);
+    let previous = admitted(&mut record, candidate(3, 1, 1, 6));
+    assert_eq!(previous, Some(ConnectionId::new(1)));
+    assert_eq!(
+        record.draining().collect::<Vec<_>>(),
+        [ConnectionId::new(1)]
+    );
+    // The floor stays when the link is gone, so that a late packet of an old dial is refused.
+    record.lost(ConnectionId::new(3));
+    assert_eq!(
+        code(record.judge(&candidate(4, 1, 1, 6), now)),
+        CloseCode::Superseded
+    );
+    assert_eq!(record.next_generation(), 7);
+}
+
+#[test]
+fn rule_7_the_same_epoch_is_a_duplicate_without_a_probe() {
+    let now = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 3, 1));
+    assert_eq!(
+        code(record.judge(&candidate(2, 2, 3, 1), now)),
+        CloseCode::DuplicateNode
+    );
+    // Without a persisted epoch nothing is the same: 0 has to be probed.
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 0, 1));
+    let verdict = record.judge(&candidate(2, 2, 0, 1), now);
+    assert_eq!(
+        verdict,
+        Verdict::Probe {
+            incumbents: vec![ConnectionId::new(1)]
+        }
+    );
+}
+
+#[test]
+fn rule_7_an_incumbent_that_answers_stays_and_is_left_alone_for_a_second() {
+    let start = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 1, 1));
+    let newcomer = candidate(2, 2, 2, 1);
+    assert!(matches!(
+        record.judge(&newcomer, start),
+        Verdict::Probe { .. }
+    ));
+    // A third boot meanwhile.
+    assert_eq!(
+        code(record.judge(&candidate(3, 3, 3, 1), start)),
+        CloseCode::Busy
+    );
+    assert!(record.probe_ended(ProbeOutcome::Answered, start).is_empty());
+    assert_eq!(record.link(), Some(ConnectionId::new(1)));
+    let Verdict::Refuse(refusal) = record.judge(&newcomer, start + PROBE_INTERVAL / 4) else {
+        panic!("the incumbent has just answered");
+    };
+    assert_eq!(refusal.code, CloseCode::DuplicateNode);
+    assert_eq!(refusal.retry_after, PROBE_INTERVAL * 3 / 4);
+    assert!(refusal.retry_after <= RETRY_AFTER);
+    let just_before = start + PROBE_INTERVAL - Duration::from_nanos(1);
+    assert_eq!(
+        code(record.judge(&newcomer, just_before)),
+        CloseCode::DuplicateNode
+    );
+    let verdict = record.judge(&newcomer, start + PROBE_INTERVAL);
+    assert!(matches!(verdict, Verdict::Probe { .. }));
+}
+
+#[test]
+fn rule_7_a_silent_incumbent_is_closed_and_a_second_crash_within_the_second_is_admitted() {
+    let now = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 1, 1));
+    for run in 2..5_u64 {
+        let newcomer = candidate(run, run.into(), run, 1);
+        assert!(matches!(
+            record.judge(&newcomer, now),
+            Verdict::Probe { .. }
+        ));
+        let closed = record.probe_ended(ProbeOutcome::Silent, now);
+        assert_eq!(closed, [ConnectionId::new(run - 1)]);
+        assert_eq!(admitted(&mut record, newcomer), None);
+    }
+}
+
+#[test]
+fn draining_connections_are_bounded() {
+    let mut record = PeerRecord::new();
+    for generation in 1..=DRAINING_MAX as u64 + 1 {
+        admitted(&mut record, candidate(generation, 1, 1, generation));
+        assert_eq!(record.overflow(), None);
+    }
+    let last = DRAINING_MAX as u64 + 2;
+    admitted(&mut record, candidate(last, 1, 1, last));
+    assert_eq!(record.overflow(), Some(ConnectionId::new(1)));
+    assert_eq!(record.overflow(), None);
+}
+
+/// What can happen to a record, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Dial { boot: u8, generation: u8 },
+    EndProbe { answered: bool },
+    Lose { connection: u8 },
+    Pass { ms: u16 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0_u8..4, 0_u8..8).prop_map(|(boot, generation)| Step::Dial { boot, generation }),
+        any::<bool>().prop_map(|answered| Step::EndProbe { answered }),
+        (0_u8..20).prop_map(|connection| Step::Lose { connection }),
+        (0_u16..1_500).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn promises_hold_in_any_order(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut now = Instant::now();
+        let mut record = PeerRecord::new();
+        // Connections that are alive, with the boot at their other end.
+        let mut alive: BTreeSet<(ConnectionId, u128)> = BTreeSet::new();
+        let mut probing = false;
+        let mut epoch_max = 0;
+        let mut next = 0_u64;
+        for step in steps {
+            match step {
+                Step::Dial { boot, generation } => {
+                    next += 1;
+                    // A boot has one epoch for its whole life.
+                    let epoch = u64::from(boot / 2);
+                    let newcomer = candidate(next, boot.into(), epoch, generation.into());
+                    match record.judge(&newcomer, now) {
+                        Verdict::Admit => {
+                            // No epoch goes back, and no live incumbent of another boot is passed over.
+                            prop_assert!(epoch >= epoch_max);
+                            prop_assert!(alive.iter().all(|(_, known)| *known == newcomer.boot));
+                            epoch_max = epoch_max.max(epoch);
+                            record.adopt(&newcomer);
+                            alive.insert((newcomer.connection, newcomer.boot));
+                            if let Some(closed) = record.overflow() {
+                                alive.retain(|(connection, _)| *connection != closed);
+                            }
+                            prop_assert_eq!(record.link(), Some(newcomer.connection));
+                        }
+                        Verdict::Probe { incumbents } => {
+                            prop_assert!(!probing, "two probes at once");
+                            prop_assert!(!incumbents.is_empty());
+                            probing = true;
+                        }
+                        Verdict::Refuse(_) => {
+                            // A true restart is always admitted where nobody is.
+                            let fresh = epoch >= epoch_max && alive.is_empty();
+                            let known = record.boot == Some(newcomer.boot);
+                            prop_assert!(!fresh || known);
+                        }
+                    }
+                }
+                Step::EndProbe { answered } if probing => {
+                    probing = false;
+                    let outcome = if answered { ProbeOutcome::Answered } else { ProbeOutcome::Silent };
+                    let closed = record.probe_ended(outcome, now);
+                    // An incumbent that answers is never displaced.
+                    prop_assert!(!answered || closed.is_empty());
+                    for id in closed {
+                        alive.retain(|(connection, _)| *connection != id);
+                    }
+                }
+                Step::EndProbe { .. } => {}
+                Step::Lose { connection } => {
+                    let id = ConnectionId::new(connection.into());
+                    record.lost(id);
+                    alive.retain(|(connection, _)| *connection != id);
+                }
+                Step::Pass { ms } => now += Duration::from_millis(ms.into()),
+            }
+            // The record knows exactly the connections that are alive.
+            let known: BTreeSet<_> = record.link().into_iter().chain(record.draining()).collect();
+            let living: BTreeSet<_> = alive.iter().map(|(connection, _)| *connection).collect();
+            prop_assert_eq!(known, living);
+            prop_assert!(record.draining().count() <= DRAINING_MAX);
+        }
+    }
+}
