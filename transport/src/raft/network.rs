@@ -329,14 +329,15 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetworkV2<C> for RaftNe
         In: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
     {
         let this: &'s Self = self;
-        let replies = match (this.peer(), this.lane) {
-            (Err(error), _) => Ok(refused(input, error)),
-            (Ok(_), ClientLane::Heartbeat) => Ok(this.heartbeats(input, option.soft_ttl())),
-            (Ok(peer), ClientLane::Append | ClientLane::Snapshot) => {
-                Ok(this.replicate(peer, input))
+        // Never an error here: openraft waits out its backoff inside `input`, so a request must be
+        // taken before anything is reported. Without a peer, every single call says so.
+        let replies = match (&this.peer, this.lane) {
+            (Some(peer), ClientLane::Append | ClientLane::Snapshot) => this.replicate(peer, input),
+            (Some(_), ClientLane::Heartbeat) | (None, _) => {
+                this.heartbeats(input, option.soft_ttl())
             }
         };
-        Box::pin(std::future::ready(replies))
+        Box::pin(std::future::ready(Ok(replies)))
     }
 
     async fn vote(
@@ -403,17 +404,4 @@ impl<C: RaftTypeConfig, S> fmt::Debug for RaftNetwork<C, S> {
             .field("lane", &self.lane)
             .finish_non_exhaustive()
     }
-}
-
-/// A session that fails at its first request.
-///
-/// openraft's backoff waits inside its request stream. A session that ended without having taken a
-/// request from it would be opened again at once, for ever.
-fn refused<C, In>(mut input: In, error: RPCError<C>) -> BoxStream<'static, AppendResult<C>>
-where
-    C: RaftTypeConfig,
-    In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
-{
-    let first = async move { input.next().await.map(|_| Err(error)) };
-    Box::pin(futures_util::stream::once(first).filter_map(std::future::ready))
 }

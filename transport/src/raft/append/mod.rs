@@ -7,8 +7,10 @@
 //! requests. This room must not know lanes, calls or heartbeats.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -87,6 +89,16 @@ impl<C: RaftTypeConfig> InFlight<C> {
             .push_back(sent);
     }
 
+    /// Forgets the frame that was pushed last, because it did not leave.
+    fn forget_last(&self) {
+        drop(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_back(),
+        );
+    }
+
     fn pop(&self) -> Option<SentFrame<C>> {
         self.0
             .lock()
@@ -114,6 +126,10 @@ pub(crate) struct AppendContext {
 
 /// Sends `input` over a session and yields the acknowledgements, one for each request and in their
 /// order. Ends after the first one that is not a success, or an error.
+///
+/// Whatever is wrong with the session, a request is taken before it is reported: openraft waits out
+/// its backoff inside `input`, so an error without taking a request would come back at once, for
+/// ever, at the speed of the processor.
 ///
 /// # Cancel safety
 ///
@@ -174,10 +190,10 @@ where
         let mut frames = AppendSplitter::new(request, (context.limits)());
         while let Some(frame) = frames.next_frame().map_err(|error| route.wire(error))? {
             in_flight.push(&frame);
-            sender
-                .send(frame.body)
-                .await
-                .map_err(|error| route.rpc_error(Purpose::Append, &error))?;
+            if let Err(error) = sender.send(frame.body).await {
+                in_flight.forget_last();
+                return Err(route.rpc_error(Purpose::Append, &error));
+            }
         }
         if let Some(entry) = frames.oversized() {
             (context.on_oversized)(entry);
@@ -234,7 +250,7 @@ impl<C: RaftTypeConfig<NodeId = u64>, Rx: ReplyReceiver> Pipeline<C, Rx> {
                     self.ending = end.err();
                     continue;
                 }
-                reply = self.receiver.next() => reply,
+                reply = next_reply(&mut self.receiver, &self.in_flight) => reply,
             };
             match self.judge(reply) {
                 Judged::Continue => {}
@@ -304,6 +320,26 @@ impl<C: RaftTypeConfig<NodeId = u64>, Rx: ReplyReceiver> Pipeline<C, Rx> {
     fn unusable(&mut self, error: WireError) -> Judged<C> {
         self.fail(self.route.wire(error).into())
     }
+}
+
+/// The next reply, once something is in flight.
+///
+/// Before that the session is not even asked: a peer that is down would be an error that comes
+/// before a request was taken.
+async fn next_reply<C: RaftTypeConfig, Rx: ReplyReceiver>(
+    receiver: &mut Rx,
+    in_flight: &InFlight<C>,
+) -> Option<Result<Bytes, CallError>> {
+    let mut reply = pin!(receiver.next());
+    // The writer is polled before this, in the same task; so this sees what it has just sent.
+    poll_fn(|cx| {
+        if in_flight.is_empty() {
+            Poll::Pending
+        } else {
+            reply.as_mut().poll(cx)
+        }
+    })
+    .await
 }
 
 /// The end of the writer; never ready once it has ended.

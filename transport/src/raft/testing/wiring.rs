@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, StreamExt};
@@ -17,7 +18,7 @@ use openraft::raft::{
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory};
 
-use super::{GROUP, TestConfig, cut, session};
+use super::{GROUP, TestConfig, cut, played_session, session};
 use crate::raft::append::{AppendContext, AppendResult, pipeline};
 use crate::raft::dispatcher::AnyRaftService;
 use crate::raft::errors::{Purpose, Route};
@@ -27,17 +28,21 @@ use crate::raft::wire::{
     FrameLimits, SnapshotHead, SnapshotReply, VoteReply, VoteRequestBody, encode, method,
 };
 
-/// Who can be reached. Empty: nobody.
+/// Who can be reached, and how many append streams were opened. Empty: nobody.
 #[derive(Clone, Default)]
-pub(crate) struct Wiring(Arc<Mutex<BTreeMap<u64, Arc<dyn AnyRaftService>>>>);
+pub(crate) struct Wiring(
+    Arc<Mutex<BTreeMap<u64, Arc<dyn AnyRaftService>>>>,
+    Arc<AtomicUsize>,
+);
 
 impl Wiring {
     pub(crate) fn connect(&self, node: u64, service: impl AnyRaftService) {
         self.0.lock().unwrap().insert(node, Arc::new(service));
     }
 
-    pub(crate) fn disconnect(&self, node: u64) {
-        self.0.lock().unwrap().remove(&node);
+    /// Append streams that were opened so far.
+    pub(crate) fn streams(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 }
 
@@ -136,17 +141,22 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
         In: Stream<Item = AppendEntriesRequest<TestConfig>> + OptionalSend + Unpin + 'static,
     {
         let limits = self.limits;
-        let replies = self.service().map(|service| {
-            let (sender, receiver) =
-                session(&*service, context(self.route.own, method::APPEND)).unwrap();
-            let context = AppendContext {
-                route: self.route,
-                limits: Box::new(move || limits),
-                on_oversized: Box::new(|_| {}),
-            };
-            pipeline(input, sender, receiver, context).boxed()
-        });
-        Box::pin(std::future::ready(replies))
+        self.wiring.1.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = match self.service() {
+            Ok(service) => session(&*service, context(self.route.own, method::APPEND)).unwrap(),
+            // Like a session of the link, it fails only when something is sent.
+            Err(_) => {
+                let (sender, receiver, ..) = played_session(1);
+                (sender, receiver)
+            }
+        };
+        let context = AppendContext {
+            route: self.route,
+            limits: Box::new(move || limits),
+            on_oversized: Box::new(|_| {}),
+        };
+        let replies = pipeline(input, sender, receiver, context).boxed();
+        Box::pin(std::future::ready(Ok(replies)))
     }
 
     async fn vote(
