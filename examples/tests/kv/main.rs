@@ -4,12 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+mod cluster;
 mod crash;
 mod disk;
 mod entries;
 mod failing;
 mod folder;
+mod front;
 mod log;
+mod network;
 mod sharing;
 mod snapshots;
 mod suite;

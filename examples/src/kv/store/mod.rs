@@ -55,7 +55,7 @@ use self::limits::{
     CACHE_BYTES, COMMIT_DEADLINE, GROUPS, QUEUE_BYTES, QUEUE_OPERATIONS, SNAPSHOT_BUILDS,
 };
 use self::operation::{Done, Message, Operation, Queued};
-use self::schema::{DATA, LOG, MACHINE, META, data_key, decode};
+use self::schema::{DATA, LOG, MACHINE, META, MachineState, data_key, decode};
 use self::snapshot::SnapshotFile;
 use self::sweep::Garbage;
 use self::writer::{Counters, Writer};
@@ -66,7 +66,7 @@ pub use self::error::StoreError;
 pub use self::log::GroupLog;
 pub use self::machine::GroupMachine;
 pub use self::reader::GroupLogReader;
-pub use self::schema::MachineState;
+pub use self::schema::AppliedState;
 
 /// What can be set when a store is opened.
 #[derive(Debug, Clone, Copy)]
@@ -228,8 +228,12 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`], when the group is not open yet and cannot be.
-    pub fn state(&self, group: u64) -> Result<MachineState, StoreError> {
-        Ok(self.inner.group(group)?.state())
+    pub fn state(&self, group: u64) -> Result<AppliedState, StoreError> {
+        let state = self.inner.group(group)?.state();
+        Ok(AppliedState {
+            applied: state.applied,
+            digest: state.digest,
+        })
     }
 
     /// How much was written since the store was opened.

@@ -27,15 +27,22 @@ pub(super) const MACHINE: u8 = 3;
 /// [`META`]: the last applied membership.
 pub(super) const MEMBERSHIP: u8 = 4;
 
+/// What a group has applied, and the digest over it; both are of the same moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AppliedState {
+    /// The last applied log id.
+    pub applied: Option<LogId>,
+    /// The digest over everything that was applied: replicas with equal `applied` have equal ones.
+    pub digest: [u8; 32],
+}
+
 /// What is known of a group's state machine beside its keys and its membership. It is written in
 /// the transaction that applies, so it is never older or newer than they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct MachineState {
-    /// The last applied log id.
-    pub applied: Option<LogId>,
-    /// The digest over everything that was applied; see `store::digest`.
-    pub digest: [u8; 32],
+pub(super) struct MachineState {
+    pub(super) applied: Option<LogId>,
+    pub(super) digest: [u8; 32],
     /// The generation of [`DATA`] that is the state; an installed snapshot is a new one.
     pub(super) generation: u64,
 }

@@ -1,0 +1,414 @@
+//! The HTTP front: keys, status and health. It knows HTTP and the host, and nothing of links.
+//!
+//! | answer | meaning |
+//! | --- | --- |
+//! | 200 | done; for `PUT` and `DELETE` applied here and durable on a majority |
+//! | 307 | the leader is at `Location`; nothing was done |
+//! | 400, 404, 405, 413 | a bad key or query, no such key or path, no such method, too large a value |
+//! | 503 with `Retry-After` | no leader now, or this node is busy or stopping; nothing was done |
+//! | 504 | the deadline passed or leadership was lost: **whether a write happened is unknown** |
+//! | 500 | this node's group has failed |
+//!
+//! Every error has the body `{"error": ..., "group": ..., "leader": ...}`.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::host::{GroupRaft, KvHost};
+use super::status::{LinkStatus, NodeStatus};
+use super::store::limits::{KEY_BYTES, VALUE_BYTES};
+use super::types::{Command, TypeConfig};
+
+/// Seconds after which a refused client should ask again: about an election.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// How long open requests may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Says what the transport's links are like now; it must not block.
+pub type Links = Box<dyn Fn() -> Vec<LinkStatus> + Send + Sync>;
+
+struct Front {
+    host: Arc<KvHost>,
+    links: Links,
+    requests: Semaphore,
+}
+
+type Shared = State<Arc<Front>>;
+
+/// All paths of the store, on `host`.
+pub fn router(host: Arc<KvHost>, links: Links) -> Router {
+    let requests = host.config().max_requests;
+    let front = Arc::new(Front {
+        host,
+        links,
+        requests: Semaphore::new(requests),
+    });
+    let keys = get(read).put(write).delete(remove).fallback(wrong_method);
+    Router::new()
+        .route("/kv/{key}", keys)
+        .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
+        .route("/status", get(status).fallback(wrong_method))
+        .route("/healthz", get(health).fallback(wrong_method))
+        .fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(VALUE_BYTES))
+        .with_state(front)
+}
+
+/// Serves `router` until `stop`; open requests then have 5 seconds to end.
+///
+/// # Errors
+///
+/// What the listener says, if it fails.
+///
+/// # Cancel safety
+///
+/// Dropping it closes the listener and every connection.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
+    let stop_server = async move {
+        // An error means that the wait below is gone, and that is a stop as well.
+        drop(stopped.wait_for(|&stop| stop).await);
+    };
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(stop_server)
+        .into_future();
+    let cut = async {
+        stop.await;
+        stopping.send_replace(true);
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = server => result,
+        () = cut => Ok(()),
+    }
+}
+
+/// An answer that is not 200.
+struct Refusal {
+    status: StatusCode,
+    error: String,
+    group: Option<u64>,
+    leader: Option<u64>,
+    location: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RefusalBody<'a> {
+    error: &'a str,
+    group: Option<u64>,
+    leader: Option<u64>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+            group: None,
+            leader: None,
+            location: None,
+        }
+    }
+
+    fn of(mut self, group: u64) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// The leader is elsewhere, or nobody knows where; nothing was done.
+    fn forward(group: u64, to: &ForwardToLeader<TypeConfig>, uri: &Uri, own: u64) -> Self {
+        let at = to
+            .leader_node
+            .as_ref()
+            .filter(|_| to.leader_id != Some(own));
+        let Some(at) = at else {
+            let error = "the group has no leader now; ask again";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).of(group);
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Self {
+            leader: to.leader_id,
+            location: Some(format!("http://{}{path}", at.http)),
+            ..Self::new(
+                StatusCode::TEMPORARY_REDIRECT,
+                "another node leads the group",
+            )
+            .of(group)
+        }
+    }
+
+    fn unknown(group: u64, leader: Option<u64>, why: &str) -> Self {
+        Self {
+            leader,
+            ..Self::new(StatusCode::GATEWAY_TIMEOUT, why).of(group)
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = RefusalBody {
+            error: &self.error,
+            group: self.group,
+            leader: self.leader,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(location) = self.location.and_then(|location| location.parse().ok()) {
+            headers.insert(LOCATION, location);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(
+                RETRY_AFTER,
+                axum::http::HeaderValue::from_static(RETRY_AFTER_SECONDS),
+            );
+        }
+        response
+    }
+}
+
+/// What a write answers.
+#[derive(Serialize)]
+struct Written {
+    group: u64,
+    index: u64,
+    existed: bool,
+}
+
+/// Lets a bounded number of requests in, and none when the node is stopping.
+async fn admit(State(front): Shared, request: Request<Body>, next: Next) -> Response {
+    let refused = if front.host.is_stopping() {
+        "this node is stopping"
+    } else {
+        match front.requests.try_acquire() {
+            Ok(_turn) => return next.run(request).await,
+            Err(_) => "this node serves as many requests as it can",
+        }
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, refused).into_response()
+}
+
+/// The checked key with its group.
+fn locate(
+    front: &Front,
+    key: Result<Path<String>, PathRejection>,
+) -> Result<(Bytes, u64, &GroupRaft), Refusal> {
+    let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let Path(key) = key.map_err(|error| bad(error.body_text()))?;
+    if key.is_empty() || key.len() > KEY_BYTES {
+        let error = format!(
+            "a key has 1 to {KEY_BYTES} bytes, this one has {}",
+            key.len()
+        );
+        return Err(bad(error));
+    }
+    let (group, raft) = front.host.group_of(key.as_bytes());
+    let missing =
+        || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the group is not here").of(group);
+    Ok((Bytes::from(key), group, raft.ok_or_else(missing)?))
+}
+
+async fn read(
+    State(front): Shared,
+    key: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let (key, group, raft) = locate(&front, key)?;
+    if is_linearizable(&uri)? {
+        linearize(&front, group, raft, &uri).await?;
+    }
+    let value = front.host.store().get(group, key).await;
+    let failed = |error: super::store::StoreError| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group)
+    };
+    match value.map_err(failed)? {
+        Some(value) => Ok(([(CONTENT_TYPE, "application/octet-stream")], value).into_response()),
+        None => Err(Refusal::new(StatusCode::NOT_FOUND, "no such key").of(group)),
+    }
+}
+
+/// Reads `?consistency=`; without it a read is linearizable.
+fn is_linearizable(uri: &Uri) -> Result<bool, Refusal> {
+    let mut linearizable = true;
+    for part in uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|part| !part.is_empty())
+    {
+        linearizable = match part {
+            "consistency=local" => false,
+            "consistency=linearizable" => true,
+            _ => {
+                let error = format!(
+                    "{part:?} is no query of this path; consistency=local or \
+                     consistency=linearizable is"
+                );
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, error));
+            }
+        };
+    }
+    Ok(linearizable)
+}
+
+/// Waits until this node, as the leader, has applied all that was committed before.
+async fn linearize(front: &Front, group: u64, raft: &GroupRaft, uri: &Uri) -> Result<(), Refusal> {
+    let config = front.host.config();
+    let result = timeout(
+        config.request_timeout,
+        raft.ensure_linearizable(ReadPolicy::ReadIndex),
+    )
+    .await;
+    match result {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
+            Err(Refusal::forward(group, &to, uri, config.node))
+        }
+        Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)))) => {
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).of(group))
+        }
+        Ok(Err(RaftError::Fatal(error))) => {
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group))
+        }
+        Err(_) => Err(Refusal::unknown(
+            group,
+            leader(raft),
+            "no majority confirmed the read in time",
+        )),
+    }
+}
+
+async fn write(
+    State(front): Shared,
+    key: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    value: Result<Bytes, BytesRejection>,
+) -> Result<Json<Written>, Refusal> {
+    let (key, group, raft) = locate(&front, key)?;
+    let value = value.map_err(|error| Refusal::new(error.status(), error.body_text()).of(group))?;
+    propose(&front, group, raft, Command::put(key, value), &uri).await
+}
+
+async fn remove(
+    State(front): Shared,
+    key: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Json<Written>, Refusal> {
+    let (key, group, raft) = locate(&front, key)?;
+    propose(&front, group, raft, Command::delete(key), &uri).await
+}
+
+async fn propose(
+    front: &Front,
+    group: u64,
+    raft: &GroupRaft,
+    command: Command,
+    uri: &Uri,
+) -> Result<Json<Written>, Refusal> {
+    let config = front.host.config();
+    match timeout(config.request_timeout, raft.client_write(command)).await {
+        Ok(Ok(response)) => Ok(Json(Written {
+            group,
+            index: response.log_id.index,
+            existed: response.data.existed,
+        })),
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+            Err(Refusal::forward(group, &to, uri, config.node))
+        }
+        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(to)))) => {
+            let why = "leadership was lost; whether the write happened is unknown";
+            Err(Refusal::unknown(group, to.leader_id, why))
+        }
+        Ok(Err(RaftError::APIError(
+            error @ (ClientWriteError::ChangeMembershipError(_)
+            | ClientWriteError::PreconditionFailed(_)),
+        ))) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group)),
+        // The group died under the write, which may be in the log.
+        Ok(Err(RaftError::Fatal(error))) => {
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group))
+        }
+        Err(_) => {
+            let why = "no answer in time; whether the write happened is unknown";
+            Err(Refusal::unknown(group, leader(raft), why))
+        }
+    }
+}
+
+fn leader(raft: &GroupRaft) -> Option<u64> {
+    raft.metrics().borrow_watched().current_leader
+}
+
+async fn status(State(front): Shared) -> Result<Json<NodeStatus>, Refusal> {
+    NodeStatus::of(&front.host, (front.links)())
+        .map(Json)
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// What health answers: fine while every group runs, with or without a leader.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    groups: usize,
+    groups_with_leader: usize,
+}
+
+async fn health(State(front): Shared) -> Result<Json<Health>, Refusal> {
+    let unhealthy = |error: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
+    if front.host.is_stopping() {
+        return Err(unhealthy("this node is stopping".to_owned()));
+    }
+    let mut groups_with_leader = 0;
+    for (&group, raft) in front.host.groups() {
+        let metrics = raft.metrics().borrow_watched().clone();
+        if let Err(error) = metrics.running_state {
+            return Err(unhealthy(error.to_string()).of(group));
+        }
+        groups_with_leader += usize::from(metrics.current_leader.is_some());
+    }
+    let groups = front.host.groups().len();
+    Ok(Json(Health {
+        status: "ok",
+        groups,
+        groups_with_leader,
+    }))
+}
+
+async fn no_such_path(uri: Uri) -> Refusal {
+    let error = format!(
+        "there is no {}; /kv/KEY, /status and /healthz are",
+        uri.path()
+    );
+    Refusal::new(StatusCode::NOT_FOUND, error)
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "GET, or for /kv/KEY also PUT and DELETE",
+    )
+}

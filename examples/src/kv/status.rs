@@ -1,0 +1,140 @@
+//! What a node says of itself, as `GET /status` answers it.
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+use serde::Serialize;
+
+use super::host::{GroupRaft, KvHost};
+use super::store::StoreError;
+
+/// One link to a peer, as the transport sees it; whoever runs the transport fills it in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// The peer's node id.
+    pub peer: u64,
+    /// Whether there is a link now.
+    pub connected: bool,
+    /// The measured round-trip time, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// The peer's boot, as 16 hexadecimal digits: a number so large that JSON readers round it.
+    pub boot: Option<String>,
+    /// Bytes that were sent on this link.
+    pub bytes_sent: u64,
+    /// Bytes that were received on this link.
+    pub bytes_received: u64,
+    /// The id of the node that dialled.
+    pub dialled_by: Option<u64>,
+    /// The most live connections with this proven peer at any time.
+    pub most_links: u64,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node's id.
+    pub node: u64,
+    /// Every group, in the order of their numbers.
+    pub groups: Vec<GroupStatus>,
+    /// Every peer's link.
+    pub links: Vec<LinkStatus>,
+    /// What the store has written.
+    pub store: StoreStatus,
+}
+
+/// The store's counters since the node started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// Commits with an fsync.
+    pub synced_commits: u64,
+    /// Commits without one.
+    pub unsynced_commits: u64,
+    /// Appends, over all groups.
+    pub appends: u64,
+}
+
+/// A group on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupStatus {
+    /// Its number.
+    pub group: u64,
+    /// What this node is in it: `leader`, `follower`, `candidate`, `learner` or `shutdown`.
+    pub state: &'static str,
+    /// The Raft term.
+    pub term: u64,
+    /// The leader's node id, if one is known.
+    pub leader: Option<u64>,
+    /// The index of the last entry in the log.
+    pub last_log: Option<u64>,
+    /// The index up to which this node knows entries to be committed.
+    pub committed: Option<u64>,
+    /// The last applied index; `digest` is of exactly this one.
+    pub applied: Option<u64>,
+    /// The digest over everything up to `applied`, in hexadecimal.
+    pub digest: String,
+    /// The index of the current snapshot.
+    pub snapshot: Option<u64>,
+    /// The index up to which the log was purged.
+    pub purged: Option<u64>,
+    /// Why the group has stopped; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl GroupStatus {
+    fn of(host: &KvHost, group: u64, raft: &GroupRaft) -> Result<Self, StoreError> {
+        // Copied at once: whoever holds the watched value blocks the group.
+        let metrics = raft.metrics().borrow_watched().clone();
+        let state = host.store().state(group)?;
+        Ok(Self {
+            group,
+            state: match metrics.state {
+                ServerState::Leader => "leader",
+                ServerState::Follower => "follower",
+                ServerState::Candidate => "candidate",
+                ServerState::Learner => "learner",
+                ServerState::Shutdown => "shutdown",
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log: metrics.last_log_index,
+            committed: metrics.local_committed.map(|id| id.index),
+            applied: state.applied.map(|id| id.index),
+            digest: blake3::Hash::from_bytes(state.digest).to_hex().to_string(),
+            snapshot: metrics.snapshot.map(|id| id.index),
+            purged: metrics.purged.map(|id| id.index),
+            stopped: metrics.running_state.err().map(|error| error.to_string()),
+        })
+    }
+}
+
+impl NodeStatus {
+    /// The node as it is now; `links` is what the transport says of its links.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], when a group cannot be read.
+    pub fn of(host: &KvHost, links: Vec<LinkStatus>) -> Result<Self, StoreError> {
+        let groups = host
+            .groups()
+            .iter()
+            .map(|(&group, raft)| GroupStatus::of(host, group, raft));
+        let stats = host.store().stats();
+        Ok(Self {
+            cluster: host.config().cluster.clone(),
+            node: host.config().node,
+            groups: groups.collect::<Result<_, _>>()?,
+            links,
+            store: StoreStatus {
+                synced_commits: stats.synced_commits,
+                unsynced_commits: stats.unsynced_commits,
+                appends: stats.appends,
+            },
+        })
+    }
+}

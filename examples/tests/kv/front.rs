@@ -1,0 +1,397 @@
+//! The HTTP front, asked by a real client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::RaftMetrics;
+use openraft::raft::AppendEntriesRequest;
+use quicraft_examples::kv::http::{router, serve};
+use quicraft_examples::kv::shard::group_of;
+use quicraft_examples::kv::store::limits::{KEY_BYTES, VALUE_BYTES};
+use quicraft_examples::kv::types::Vote;
+use quicraft_examples::kv::{
+    Config, GroupRaft, KvHost, LinkStatus, Settings, StoreOptions, TypeConfig,
+};
+use redb::backends::InMemoryBackend;
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::entries::{CLUSTER, folder};
+use crate::network::Phantom;
+
+const GROUPS: u64 = 2;
+const REQUESTS: usize = 2;
+const WAIT: Option<Duration> = Some(Duration::from_secs(30));
+
+struct Front {
+    host: Arc<KvHost>,
+    url: String,
+    client: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+    _folder: TempDir,
+}
+
+impl Front {
+    /// Node 1 with the given peers, of which none is real.
+    async fn start(peers: &[u64], phantom: Phantom, request_timeout_ms: u64) -> Self {
+        let (parent, folder) = folder();
+        let peers: Vec<_> = peers
+            .iter()
+            .map(|id| format!("{id}=n{id}:1@n{id}:2"))
+            .collect();
+        let settings = Settings::from_toml(&format!(
+            "cluster = {CLUSTER:?}
+            node = 1
+            data = {:?}
+            listen = '127.0.0.1:1'
+            http = '127.0.0.1:2'
+            peers = {peers:?}
+            ca = 'ca.pem'
+            cert = 'cert.pem'
+            key = 'key.pem'
+            groups = {GROUPS}
+            # The founder stands for election at once, whatever the timeouts; nobody else does.
+            election-min-ms = 60_000
+            election-max-ms = 120_000
+            max-requests = {REQUESTS}
+            request-timeout-ms = {request_timeout_ms}",
+            folder.path(),
+        ));
+        let config = Config::new(settings.unwrap()).unwrap();
+        let backend = InMemoryBackend::new();
+        let store = quicraft_examples::kv::Store::open_on(folder, backend, StoreOptions::default())
+            .unwrap();
+        let host = KvHost::start(config, store, |_| phantom.clone(), |_, _| {})
+            .await
+            .unwrap();
+        let host = Arc::new(host);
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let links = Box::new(|| {
+            let mut link = LinkStatus::default();
+            link.peer = 9;
+            vec![link]
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let server = tokio::spawn(serve(listener, router(Arc::clone(&host), links), stopped));
+        let redirect = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder()
+            .redirect(redirect)
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self {
+            host,
+            url,
+            client,
+            stop,
+            server,
+            _folder: parent,
+        }
+    }
+
+    async fn with_leaders(self) -> Self {
+        for raft in self.host.groups().values() {
+            raft.wait(WAIT)
+                .current_leader(1, "this node leads")
+                .await
+                .unwrap();
+        }
+        self
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        let url = format!("{}{path}", self.url);
+        self.client
+            .request(method, url)
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.ask(Method::GET, path, "").await
+    }
+
+    async fn stop(self) {
+        self.host.shutdown(|_| {}).await.unwrap();
+        self.stop.send(()).unwrap();
+        self.server.await.unwrap().unwrap();
+    }
+}
+
+async fn json(response: Response) -> Value {
+    response.json().await.unwrap()
+}
+
+/// The body of every error.
+async fn check_error(response: Response, group: Option<u64>, leader: Option<u64>) {
+    let body = json(response).await;
+    assert!(!body["error"].as_str().unwrap().is_empty());
+    assert_eq!(body["group"].as_u64(), group, "{body}");
+    assert_eq!(body["leader"].as_u64(), leader, "{body}");
+    assert_eq!(body.as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn keys_are_put_read_and_deleted() {
+    let front = Front::start(&[], Phantom::silent(), 30_000)
+        .await
+        .with_leaders()
+        .await;
+    let group = group_of("ä/b".as_bytes(), GROUPS);
+    let path = "/kv/%C3%A4%2Fb";
+    let missing = front.get(path).await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    check_error(missing, Some(group), None).await;
+
+    let written = json(front.ask(Method::PUT, path, "one").await).await;
+    assert_eq!(
+        (written["existed"].as_bool(), written["group"].as_u64()),
+        (Some(false), Some(group))
+    );
+    let again = json(front.ask(Method::PUT, path, vec![0, 255]).await).await;
+    assert_eq!(again["existed"].as_bool(), Some(true));
+    assert!(again["index"].as_u64() > written["index"].as_u64());
+    for query in ["", "?consistency=local", "?consistency=linearizable"] {
+        let read = front.get(&format!("{path}{query}")).await;
+        assert_eq!(read.status(), StatusCode::OK);
+        assert_eq!(read.headers()["content-type"], "application/octet-stream");
+        assert_eq!(read.bytes().await.unwrap().as_ref(), [0, 255]);
+    }
+    let deleted = json(front.ask(Method::DELETE, path, "").await).await;
+    assert_eq!(deleted["existed"].as_bool(), Some(true));
+    assert_eq!(front.get(path).await.status(), StatusCode::NOT_FOUND);
+    let deleted = json(front.ask(Method::DELETE, path, "").await).await;
+    assert_eq!(deleted["existed"].as_bool(), Some(false));
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn limits_hold_at_the_limit_and_one_past_it() {
+    let front = Front::start(&[], Phantom::silent(), 30_000)
+        .await
+        .with_leaders()
+        .await;
+    let put = async |path: &str, length: usize| front.ask(Method::PUT, path, vec![7; length]).await;
+    assert_eq!(put("/kv/k", VALUE_BYTES).await.status(), StatusCode::OK);
+    let too_large = put("/kv/k", VALUE_BYTES + 1).await;
+    assert_eq!(too_large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    check_error(too_large, Some(group_of(b"k", GROUPS)), None).await;
+    assert_eq!(put("/kv/empty", 0).await.status(), StatusCode::OK);
+    let key = |length| format!("/kv/{}", "k".repeat(length));
+    assert_eq!(put(&key(KEY_BYTES), 1).await.status(), StatusCode::OK);
+    let too_long = put(&key(KEY_BYTES + 1), 1).await;
+    assert_eq!(too_long.status(), StatusCode::BAD_REQUEST);
+    check_error(too_long, None, None).await;
+
+    for (method, path, status) in [
+        (Method::GET, "/kv/%FF", StatusCode::BAD_REQUEST),
+        (
+            Method::GET,
+            "/kv/k?consistency=none",
+            StatusCode::BAD_REQUEST,
+        ),
+        (Method::GET, "/kv/k?local", StatusCode::BAD_REQUEST),
+        (Method::GET, "/kv/", StatusCode::NOT_FOUND),
+        (Method::GET, "/elsewhere", StatusCode::NOT_FOUND),
+        (Method::POST, "/kv/k", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::PUT, "/status", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let response = front.ask(method, path, "").await;
+        assert_eq!(response.status(), status, "{path}");
+        check_error(response, None, None).await;
+    }
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn status_and_health_tell_what_there_is() {
+    let front = Front::start(&[], Phantom::silent(), 30_000)
+        .await
+        .with_leaders()
+        .await;
+    let health = front.get("/healthz").await;
+    assert_eq!(health.status(), StatusCode::OK);
+    assert_eq!(
+        json(health).await["groups_with_leader"].as_u64(),
+        Some(GROUPS)
+    );
+
+    let before = json(front.get("/status").await).await;
+    assert_eq!(
+        (before["node"].as_u64(), before["cluster"].as_str()),
+        (Some(1), Some(CLUSTER))
+    );
+    assert_eq!(before["links"][0]["peer"].as_u64(), Some(9));
+    let index = json(front.ask(Method::PUT, "/kv/k", "v").await).await["index"].as_u64();
+    let after = json(front.get("/status").await).await;
+    let changed = group_of(b"k", GROUPS);
+    for group in 0..GROUPS {
+        let at = usize::try_from(group).unwrap();
+        let (before, after) = (&before["groups"][at], &after["groups"][at]);
+        assert_eq!(after["group"].as_u64(), Some(group));
+        assert_eq!(
+            (after["state"].as_str(), after["leader"].as_u64()),
+            (Some("leader"), Some(1))
+        );
+        assert_eq!(after["digest"].as_str().unwrap().len(), 64);
+        assert_eq!(
+            before["digest"] != after["digest"],
+            group == changed,
+            "group {group}"
+        );
+        if group == changed {
+            assert_eq!(after["applied"].as_u64(), index);
+        }
+    }
+    let host = Arc::clone(&front.host);
+    host.refuse_requests();
+    for path in ["/healthz", "/kv/k"] {
+        let stopping = front.get(path).await;
+        assert_eq!(stopping.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(stopping.headers()[RETRY_AFTER], "1");
+    }
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_leader_clients_are_told_to_come_again() {
+    let front = Front::start(&[2, 3], Phantom::silent(), 30_000).await;
+    let group = group_of(b"k", GROUPS);
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let response = front.ask(method, "/kv/k", "").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        check_error(response, Some(group), None).await;
+    }
+    let local = front.get("/kv/k?consistency=local").await;
+    assert_eq!(
+        local.status(),
+        StatusCode::NOT_FOUND,
+        "a local read needs no leader"
+    );
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn a_follower_sends_clients_to_the_leader() {
+    let front = Front::start(&[2, 3], Phantom::silent(), 30_000).await;
+    // Node 2 leads: it sends this node the membership and its vote.
+    for raft in front.host.groups().values() {
+        let members = front.host.config().nodes.clone();
+        let voters = members.keys().copied().collect();
+        let membership = openraft::Membership::new(vec![voters], members).unwrap();
+        let id = openraft::testing::log_id::<quicraft_examples::kv::TypeConfig>(9, 2, 0);
+        let request = AppendEntriesRequest {
+            vote: Vote::new_committed(9, 2),
+            prev_log_id: None,
+            entries: vec![openraft::Entry {
+                log_id: id,
+                payload: openraft::EntryPayload::Membership(membership),
+            }],
+            leader_commit: Some(id),
+        };
+        raft.append_entries(request).await.unwrap();
+        raft.wait(WAIT)
+            .current_leader(2, "node 2 leads")
+            .await
+            .unwrap();
+    }
+    let group = group_of(b"a/b", GROUPS);
+    let asked: BTreeMap<_, _> = [
+        ("/kv/a%2Fb", Method::PUT),
+        ("/kv/a%2Fb?x=y&consistency=local", Method::DELETE),
+        ("/kv/a%2Fb?consistency=linearizable", Method::GET),
+    ]
+    .into();
+    for (path, method) in asked {
+        let response = front.ask(method, path, "").await;
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT, "{path}");
+        assert_eq!(response.headers()[LOCATION], format!("http://n2:2{path}"));
+        check_error(response, Some(group), Some(2)).await;
+    }
+    front.stop().await;
+}
+
+/// Waits until this node leads, with a lease and its own first entry committed; returns the index.
+async fn settle(raft: &GroupRaft) -> u64 {
+    let settled = |m: &RaftMetrics<TypeConfig>| {
+        m.last_quorum_acked.is_some() && m.last_applied.is_some_and(|id| id.index == 1)
+    };
+    raft.wait(WAIT)
+        .metrics(settled, "this node leads")
+        .await
+        .unwrap();
+    1
+}
+
+/// A key of group 0: that one is founded by node 1.
+fn path_in_group_0() -> String {
+    let key = (0..)
+        .map(|i| format!("k{i}"))
+        .find(|k| group_of(k.as_bytes(), GROUPS) == 0);
+    format!("/kv/{}", key.unwrap())
+}
+
+#[tokio::test]
+async fn a_write_that_no_majority_takes_ends_as_unknown() {
+    let peers = Phantom::loyal();
+    let front = Front::start(&[2, 3], peers.clone(), 50).await;
+    settle(&front.host.groups()[&0]).await;
+    peers.stop_taking();
+    for method in [Method::PUT, Method::DELETE, Method::GET] {
+        let response = front.ask(method.clone(), &path_in_group_0(), "v").await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT, "{method}");
+        check_error(response, Some(0), Some(1)).await;
+    }
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused() {
+    let peers = Phantom::loyal();
+    let front = Front::start(&[2, 3], peers.clone(), 30_000).await;
+    let raft = &front.host.groups()[&0];
+    let (path, before) = (path_in_group_0(), settle(raft).await);
+    peers.stop_taking();
+    // As many as there may be are in, and hang for want of a majority.
+    let hanging: Vec<_> = (0..REQUESTS)
+        .map(|_| {
+            front
+                .client
+                .put(format!("{}{path}", front.url))
+                .body("v")
+                .send()
+        })
+        .map(tokio::spawn)
+        .collect();
+    let all = Some(before + REQUESTS as u64);
+    raft.wait(WAIT)
+        .log_index_at_least(all, "all are in")
+        .await
+        .unwrap();
+    let refused = front.ask(Method::PUT, &path, "v").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[RETRY_AFTER], "1");
+    check_error(refused, None, None).await;
+    assert_eq!(
+        front.get("/healthz").await.status(),
+        StatusCode::OK,
+        "health is always served"
+    );
+    for one in hanging {
+        one.abort();
+    }
+    front.stop().await;
+}
