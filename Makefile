@@ -1,0 +1,50 @@
+# The gate, for people and for machines. `.ci/run` is `make verify` on a clean checkout.
+
+.DEFAULT_GOAL := help
+.PHONY: help verify fix main-job sabotage fmt clippy features doc deny test
+
+help: ## Show what can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# One after the other, the cheap ones first; the tests come last, so that their summary ends the log.
+verify: ## Check everything. Changes no file of the tree.
+	@$(MAKE) --no-print-directory fmt
+	@$(MAKE) --no-print-directory deny
+	@$(MAKE) --no-print-directory clippy
+	@$(MAKE) --no-print-directory features
+	@$(MAKE) --no-print-directory doc
+	@$(MAKE) --no-print-directory test
+
+fix: ## Format, and apply what clippy can apply by itself.
+	cargo fmt --all
+	cargo clippy --workspace --all-targets --locked --fix --allow-dirty --allow-staged
+
+main-job: ## Start a cluster of processes, kill a leader under load, lose nothing.
+	cargo run --release -p quicraft-examples --bin kv-cluster -- --kill-leader --json
+
+sabotage: ## Take one promise out at a time; a test must notice each.
+	tests/sabotage/run
+
+fmt: ## A step of verify: the format.
+	cargo fmt --all --check
+
+clippy: ## A step of verify: the lints, in all targets.
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+features: ## A step of verify: the transport without its default features.
+	cargo check -p quicraft-transport --no-default-features --locked
+
+doc: ## A step of verify: the documentation of the public API.
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+deny: ## A step of verify: licences, bans, sources and advisories of the dependencies.
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --locked check licenses bans sources && \
+		cargo deny --locked check advisories; \
+	else \
+		echo "skipped: licences, bans, sources and advisories, because cargo-deny is not installed"; \
+		echo "         (cargo install cargo-deny --locked)"; \
+	fi
+
+test: ## A step of verify: all tests.
+	cargo test --workspace --locked
