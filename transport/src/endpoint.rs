@@ -192,8 +192,8 @@ impl TransportBuilder {
             endpoint,
             client,
             runtime,
-            codec: <crate::raft::BincodeCodec as crate::raft::Codec>::ID,
-            raft_wire: crate::raft::RAFT_WIRE_VERSION,
+            codec: crate::raft::CODEC_SPOKEN,
+            raft_wire: crate::raft::RAFT_WIRE_SPOKEN,
         });
         if let Some(event) = shortage {
             local.events.raise(event);
