@@ -459,6 +459,7 @@ impl TransportHandle {
     }
 
     /// Raises an event of a room above the link.
+    #[cfg(feature = "serde")]
     pub(crate) fn raise(&self, event: Event) {
         self.local.events.raise(event);
     }
