@@ -113,16 +113,18 @@ impl Codec for BincodeCodec {
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         // bincode's limit is a constant of the type; three of them keep what a short input may
         // claim in proportion to its length.
-        match bytes.len() {
-            ..=SMALL_INPUT => decode_within::<T, { SMALL_INPUT * CODEC_CLAIM_FACTOR }>(bytes),
-            ..=MIDDLE_INPUT => decode_within::<T, { MIDDLE_INPUT * CODEC_CLAIM_FACTOR }>(bytes),
-            ..=CODEC_INPUT_BYTES_MAX => {
-                decode_within::<T, { CODEC_INPUT_BYTES_MAX * CODEC_CLAIM_FACTOR }>(bytes)
-            }
-            size => Err(CodecError::TooLong {
+        let size = bytes.len();
+        if size <= SMALL_INPUT {
+            decode_within::<T, { SMALL_INPUT * CODEC_CLAIM_FACTOR }>(bytes)
+        } else if size <= MIDDLE_INPUT {
+            decode_within::<T, { MIDDLE_INPUT * CODEC_CLAIM_FACTOR }>(bytes)
+        } else if size <= CODEC_INPUT_BYTES_MAX {
+            decode_within::<T, { CODEC_INPUT_BYTES_MAX * CODEC_CLAIM_FACTOR }>(bytes)
+        } else {
+            Err(CodecError::TooLong {
                 size,
                 limit: CODEC_INPUT_BYTES_MAX,
-            }),
+            })
         }
     }
 }
@@ -255,7 +257,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Nested {
         #[serde(default)]
-        inner: Option<Box<Nested>>,
+        inner: Option<Box<Self>>,
     }
 
     #[test]

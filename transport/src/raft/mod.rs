@@ -27,7 +27,8 @@ mod snapshot;
 #[cfg(feature = "serde")]
 mod wire;
 
-#[cfg(all(test, feature = "serde"))]
+#[cfg(feature = "serde")]
+#[cfg(test)]
 mod testing;
 
 /// The codec id that the handshake carries. 0 stands for none, without the feature: a peer that has
@@ -55,5 +56,16 @@ pub use self::{
         FileSnapshotReader, FileSnapshotSink, FileSnapshots, MemoryData, MemorySnapshotSink,
         MemorySnapshots, SnapshotIo, SnapshotSink,
     },
-    wire::RAFT_WIRE_VERSION,
 };
+
+/// The version of the messages in this folder, told in the handshake: a peer with another one is
+/// refused there.
+pub const RAFT_WIRE_VERSION: u16 = 1;
+
+/// The codec of this build, told in the handshake: a peer with another one is refused there. 0 in a
+/// build without the feature `serde`, which has no Raft messages.
+#[cfg(feature = "serde")]
+pub const CODEC_ID: u8 = <RaftCodec as Codec>::ID;
+/// No codec.
+#[cfg(not(feature = "serde"))]
+pub const CODEC_ID: u8 = 0;

@@ -351,4 +351,6 @@ async fn run<T>(writer: &mut Option<BoxFuture<'static, T>>) -> T {
 }
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;

@@ -55,107 +55,86 @@ fn timeout() -> CallError {
     }
 }
 
-/// Every variant; the verdict for a snapshot stands last.
-fn table() -> Vec<(CallError, Verdict, Verdict)> {
+/// A variant, its verdict, and its verdict for a snapshot.
+type Row = (CallError, Verdict, Verdict);
+
+/// Every reason not to send anything.
+fn not_sent() -> Vec<Row> {
+    [
+        UnreachableReason::Unknown,
+        UnreachableReason::Down("refused".to_owned()),
+        UnreachableReason::Dialling,
+        UnreachableReason::LaneFull {
+            lane: "append",
+            limit: 1,
+            unit: "streams",
+        },
+        UnreachableReason::Suspended,
+        UnreachableReason::ShuttingDown,
+        UnreachableReason::Myself,
+    ]
+    .map(|reason| {
+        (
+            unreachable(reason),
+            Verdict::Unreachable,
+            Verdict::Unreachable,
+        )
+    })
+    .into()
+}
+
+/// Every refusal.
+fn refused_rows() -> Vec<Row> {
+    use Verdict::{Timeout, Unreachable};
+    [
+        (RefusalCode::UnknownGroup, Unreachable, Unreachable),
+        (RefusalCode::UnknownMethod, Unreachable, Unreachable),
+        (RefusalCode::Undecodable, Unreachable, Unreachable),
+        (RefusalCode::TooLarge, Unreachable, Unreachable),
+        (RefusalCode::Busy, Unreachable, Unreachable),
+        (RefusalCode::DeadlinePassed, Timeout, Unreachable),
+        (RefusalCode::OriginMismatch, Unreachable, Unreachable),
+        (RefusalCode::HandlerPanicked, Unreachable, Unreachable),
+        (RefusalCode::Stopped, Unreachable, Unreachable),
+        (RefusalCode::ShuttingDown, Unreachable, Unreachable),
+        (RefusalCode::Corrupt, Unreachable, Unreachable),
+        (RefusalCode::Internal, Unreachable, Unreachable),
+        (RefusalCode::Application(1), Unreachable, Unreachable),
+    ]
+    .map(|(code, verdict, for_a_snapshot)| (refusal(code), verdict, for_a_snapshot))
+    .into()
+}
+
+/// Every variant.
+fn table() -> Vec<Row> {
     use Verdict::{LocalStorage, Network, Timeout, Unreachable};
     let (peer, group) = (peer(), GROUP);
-    let lane_full = UnreachableReason::LaneFull {
-        lane: "append",
-        limit: 1,
-        unit: "streams",
+    let cut = CallError::Cut {
+        peer,
+        group,
+        address: None,
+        reason: "reset".to_owned(),
     };
-    vec![
-        (
-            unreachable(UnreachableReason::Unknown),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            unreachable(UnreachableReason::Down("refused".into())),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            unreachable(UnreachableReason::Dialling),
-            Unreachable,
-            Unreachable,
-        ),
-        (unreachable(lane_full), Unreachable, Unreachable),
-        (
-            unreachable(UnreachableReason::Suspended),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            unreachable(UnreachableReason::ShuttingDown),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            unreachable(UnreachableReason::Myself),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            CallError::Cut {
-                peer,
-                group,
-                address: None,
-                reason: "reset".into(),
-            },
-            Network,
-            Network,
-        ),
+    let too_large = CallError::TooLarge {
+        peer,
+        group,
+        size: 2,
+        limit: 1,
+    };
+    let source = CallError::Source {
+        peer,
+        group,
+        reason: "disk".to_owned(),
+    };
+    let mut rows = not_sent();
+    rows.extend(refused_rows());
+    rows.extend([
+        (cut, Network, Network),
         (timeout(), Timeout, Unreachable),
-        (refusal(RefusalCode::UnknownGroup), Unreachable, Unreachable),
-        (
-            refusal(RefusalCode::UnknownMethod),
-            Unreachable,
-            Unreachable,
-        ),
-        (refusal(RefusalCode::Undecodable), Unreachable, Unreachable),
-        (refusal(RefusalCode::TooLarge), Unreachable, Unreachable),
-        (refusal(RefusalCode::Busy), Unreachable, Unreachable),
-        (refusal(RefusalCode::DeadlinePassed), Timeout, Unreachable),
-        (
-            refusal(RefusalCode::OriginMismatch),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            refusal(RefusalCode::HandlerPanicked),
-            Unreachable,
-            Unreachable,
-        ),
-        (refusal(RefusalCode::Stopped), Unreachable, Unreachable),
-        (refusal(RefusalCode::ShuttingDown), Unreachable, Unreachable),
-        (refusal(RefusalCode::Corrupt), Unreachable, Unreachable),
-        (refusal(RefusalCode::Internal), Unreachable, Unreachable),
-        (
-            refusal(RefusalCode::Application(1)),
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            CallError::TooLarge {
-                peer,
-                group,
-                size: 2,
-                limit: 1,
-            },
-            Unreachable,
-            Unreachable,
-        ),
-        (
-            CallError::Source {
-                peer,
-                group,
-                reason: "disk".into(),
-            },
-            Unreachable,
-            LocalStorage,
-        ),
-    ]
+        (too_large, Unreachable, Unreachable),
+        (source, Unreachable, LocalStorage),
+    ]);
+    rows
 }
 
 fn told(error: &RPCError<TestConfig>) -> Verdict {

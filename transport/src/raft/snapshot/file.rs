@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::super::limits::{FILE_SNAPSHOT_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use super::memory::check_length;
+use super::read_at::read_at;
 use super::{SnapshotIo, SnapshotSink};
 
 /// Snapshots in files: the `SnapshotData` is an open `tokio::fs::File`.
@@ -213,16 +214,6 @@ impl Chunk {
             }
         }
     }
-}
-
-#[cfg(unix)]
-fn read_at(file: &StdFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &StdFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
 impl AsyncRead for FileSnapshotReader {

@@ -8,6 +8,9 @@
 mod file;
 mod hashing;
 mod memory;
+#[cfg_attr(unix, path = "read_at_unix.rs")]
+#[cfg_attr(not(unix), path = "read_at_other.rs")]
+mod read_at;
 
 use std::future::Future;
 use std::io;

@@ -9,7 +9,9 @@ use tokio::io::AsyncSeekExt;
 use super::*;
 
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index * 31 % 251) as u8).collect()
+    (0..length)
+        .map(|index| u8::try_from(index * 31 % 251).unwrap())
+        .collect()
 }
 
 /// Everything that the sender puts on the lane.
@@ -180,11 +182,11 @@ async fn what_a_crash_left_behind_is_removed_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let io = FileSnapshots::new(folder.path());
     let sink = io.receive(5).await.unwrap();
-    std::mem::forget(sink);
     std::fs::write(folder.path().join("snapshot-kept"), b"").unwrap();
     std::fs::write(folder.path().join("other.partial"), b"").unwrap();
     assert_eq!(io.remove_partial().unwrap(), 1);
     assert_eq!(files(folder.path()), 2);
+    drop(sink);
 }
 
 #[tokio::test]

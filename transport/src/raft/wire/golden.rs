@@ -1,5 +1,5 @@
 //! The bytes of every message, as they are. A test that fails here means a new
-//! [`RAFT_WIRE_VERSION`](super::RAFT_WIRE_VERSION), not new bytes in the test.
+//! [`RAFT_WIRE_VERSION`], not new bytes in the test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,6 +13,7 @@ use openraft::{BasicNode, Membership};
 
 use super::super::codec::{Codec, RaftCodec};
 use super::super::testing::{TestConfig, entry, leader_vote, log_id};
+use super::super::{CODEC_ID, RAFT_WIRE_VERSION};
 use super::*;
 
 fn hex(bytes: &[u8]) -> String {
@@ -34,7 +35,7 @@ const LIMITS: FrameLimits = FrameLimits {
 #[test]
 fn versions() {
     assert_eq!(RAFT_WIRE_VERSION, 1);
-    assert_eq!(RaftCodec::ID, 1);
+    assert_eq!((RaftCodec::ID, CODEC_ID), (1, 1));
     assert_eq!(
         [
             method::APPEND,

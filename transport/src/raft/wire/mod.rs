@@ -3,7 +3,7 @@
 //!
 //! openraft's own message types are not sent, because a field that a later openraft adds to them
 //! would silently change the bytes. Enums carry an explicit tag byte. A change of bytes is a change
-//! of [`RAFT_WIRE_VERSION`], which travels in the handshake; golden bytes in the tests notice it.
+//! of [`RAFT_WIRE_VERSION`](super::RAFT_WIRE_VERSION), which travels in the handshake; golden bytes in the tests notice it.
 //! This room must not know where messages come from or go to. Messages are checked for what openraft
 //! asserts of them, because bytes from a peer must not panic a Raft core.
 
@@ -30,10 +30,6 @@ pub(crate) use self::transfer::{TransferReply, TransferRequest};
 pub(crate) use self::vote::{VoteReply, VoteRequestBody};
 
 use super::codec::{Codec, CodecError, RaftCodec};
-
-/// The version of everything in this folder. It travels in the handshake, and a peer with another
-/// one is refused there.
-pub const RAFT_WIRE_VERSION: u16 = 1;
 
 /// The numbers of the methods, in the header of a call, a session or a transfer.
 pub(crate) mod method {
