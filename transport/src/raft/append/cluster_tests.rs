@@ -69,6 +69,12 @@ impl Cluster {
     }
 }
 
+/// A write that is acknowledged, or the test fails.
+async fn write(leader: &TestRaft, line: String) {
+    let written = tokio::time::timeout(Duration::from_secs(30), leader.client_write(line));
+    written.await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn three_rafts_elect_replicate_and_catch_up_over_these_bytes() {
     // Frames so small that nearly every request is split.
@@ -79,10 +85,8 @@ async fn three_rafts_elect_replicate_and_catch_up_over_these_bytes() {
     .await;
     let leader = cluster.leader().await;
 
-    let writes = (0..200).map(|line| leader.client_write(format!("line {line}")));
-    for result in futures_util::future::join_all(writes).await {
-        result.unwrap();
-    }
+    let writes = (0..200).map(|line| write(&leader, format!("line {line}")));
+    futures_util::future::join_all(writes).await;
     let last = leader.metrics().borrow_watched().last_log_index;
     cluster.connect(3);
     for (raft, machine) in cluster.nodes.values() {
@@ -105,7 +109,7 @@ async fn a_node_that_is_far_behind_gets_a_snapshot() {
     .await;
     let leader = cluster.leader().await;
     for line in 0..50 {
-        leader.client_write(format!("line {line}")).await.unwrap();
+        write(&leader, format!("line {line}")).await;
     }
     let last = leader.metrics().borrow_watched().last_log_index;
     leader.trigger().snapshot().await.unwrap();
@@ -132,7 +136,7 @@ async fn a_node_that_is_far_behind_gets_a_snapshot() {
 async fn an_unreachable_peer_is_asked_at_the_pace_of_the_backoff() {
     let cluster = Cluster::start(WIDE).await;
     let leader = cluster.leader().await;
-    leader.client_write("a".to_owned()).await.unwrap();
+    write(&leader, "a".to_owned()).await;
     let before = cluster.wiring.streams();
     tokio::time::sleep(Duration::from_secs(10)).await;
     // Heartbeats to two nodes, ten a second, and a session a second after the backoff has grown.

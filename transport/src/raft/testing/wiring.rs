@@ -141,7 +141,11 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
         In: Stream<Item = AppendEntriesRequest<TestConfig>> + OptionalSend + Unpin + 'static,
     {
         let limits = self.limits;
-        self.wiring.1.fetch_add(1, Ordering::Relaxed);
+        // More is a loop without a pause, in which the paused clock would never go on.
+        assert!(
+            self.wiring.1.fetch_add(1, Ordering::Relaxed) < 10_000,
+            "a loop without a pause"
+        );
         let (sender, receiver) = match self.service() {
             Ok(service) => session(&*service, context(self.route.own, method::APPEND)).unwrap(),
             // Like a session of the link, it fails only when something is sent.
