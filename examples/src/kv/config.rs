@@ -200,7 +200,7 @@ pub struct Config {
     /// Requests for keys that are served at the same time; 1,024 by default. One more is refused
     /// with 503. Each may hold a value, so this bounds their memory.
     pub max_requests: usize,
-    /// Memory for the database's cache, in bytes; 64 MiB by default.
+    /// Memory for the database's cache, in bytes; 32 MiB by default.
     pub cache_bytes: usize,
 }
 
@@ -240,7 +240,7 @@ impl Config {
         let cache = ranged(
             "cache-mib",
             settings.cache_mib.map(|mib| mib as u64),
-            64,
+            32,
             1..=65_536,
         )?;
         let max_requests = ranged(
@@ -452,7 +452,7 @@ mod tests {
         );
         assert_eq!(config.request_timeout, Duration::from_secs(5));
         assert_eq!(config.max_requests, 1024);
-        assert_eq!(config.cache_bytes, 64 * 1024 * 1024);
+        assert_eq!(config.cache_bytes, 32 * 1024 * 1024);
         assert_eq!(
             config.own(),
             KvNode::new("127.0.0.1:7001", "127.0.0.1:8001")

@@ -76,7 +76,7 @@ pub struct Settings {
     /// How many requests for keys are served at the same time [default: 1024]
     #[arg(long, value_name = "NUMBER")]
     pub max_requests: Option<usize>,
-    /// Memory for the database's cache, in MiB [default: 64]
+    /// Memory for the database's cache, in MiB [default: 32]
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<usize>,
 }

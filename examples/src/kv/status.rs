@@ -29,6 +29,17 @@ pub struct LinkStatus {
     pub most_links: u64,
 }
 
+impl LinkStatus {
+    /// The link to `peer`, of which nothing else is known yet.
+    #[must_use]
+    pub fn new(peer: u64) -> Self {
+        Self {
+            peer,
+            ..Self::default()
+        }
+    }
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -75,11 +75,7 @@ impl Front {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let links = Box::new(|| {
-            let mut link = LinkStatus::default();
-            link.peer = 9;
-            vec![link]
-        });
+        let links = Box::new(|| vec![LinkStatus::new(9)]);
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let server = tokio::spawn(serve(listener, router(Arc::clone(&host), links), stopped));
@@ -101,10 +97,7 @@ impl Front {
 
     async fn with_leaders(self) -> Self {
         for raft in self.host.groups().values() {
-            raft.wait(WAIT)
-                .current_leader(1, "this node leads")
-                .await
-                .unwrap();
+            settle(raft).await;
         }
         self
     }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use openraft::Snapshot;
-use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _};
+use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _, StorageHelper};
 use quicraft_examples::kv::store::GroupMachine;
 use quicraft_examples::kv::types::SnapshotMeta;
 use quicraft_examples::kv::{DataFolder, Store, StoreError, StoreOptions};
@@ -239,5 +239,41 @@ async fn only_the_newest_snapshot_is_kept_and_found_again() {
     assert_eq!(files(), second, "what was not finished is removed");
     let current = machine.get_current_snapshot().await.unwrap().unwrap();
     assert_eq!(current.meta, meta);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_that_a_crash_took_back_comes_from_the_snapshot_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("data");
+    let open = |disk: Disk| {
+        let folder = DataFolder::open(&path, CLUSTER, 1).unwrap();
+        Store::open_on(folder, disk, StoreOptions::default()).unwrap()
+    };
+    let disk = Disk::new();
+    let store = open(disk.clone());
+    let (log, mut machine) = store.group(5).unwrap();
+    apply(&mut machine, (1..=9).map(|index| entry(5, index)).collect())
+        .await
+        .unwrap();
+    build(&mut machine).await;
+    let before = store.state(5).unwrap();
+    // Power fails before anything was synced, except for the snapshot's file.
+    let crashed = (0..).map(|seed| disk.crash(seed)).find(|disk| {
+        let (_folder, store) = store_on(disk.clone());
+        store.state(5).unwrap().applied.is_none()
+    });
+    store.close().await.unwrap();
+    drop((store, log, machine));
+
+    let store = open(crashed.unwrap());
+    assert_eq!(store.state(5).unwrap().applied, None);
+    let (mut log, mut machine) = store.group(5).unwrap();
+    let state = StorageHelper::new(&mut log, &mut machine)
+        .with_id(1)
+        .get_initial_state()
+        .await;
+    state.unwrap();
+    assert_eq!(store.state(5).unwrap(), before);
     store.close().await.unwrap();
 }

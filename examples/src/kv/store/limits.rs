@@ -46,6 +46,10 @@ pub const SWEEP_ROWS: usize = 512;
 /// frees no page before a synced commit, and so the file would grow.
 pub const UNSYNCED_COMMITS: u32 = 256;
 
+/// The same in bytes. What was not synced also waits in redb's cache; a snapshot that is being
+/// installed would fill all of it.
+pub const UNSYNCED_BYTES: usize = 16 * 1024 * 1024;
+
 /// Bytes of one batch of a snapshot that is being installed.
 pub const INSTALL_BYTES: usize = 1024 * 1024;
 
@@ -70,5 +74,6 @@ pub const RECORD_BYTES: usize = 8 * 1024 * 1024;
 /// Groups that one store serves; opening one more is refused.
 pub const GROUPS: usize = 4096;
 
-/// Memory that redb may use as its cache, by default.
-pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Memory that redb may use as its cache, by default. Building or installing a snapshot fills it,
+/// so it is also most of what either adds to the memory of the process.
+pub const CACHE_BYTES: usize = 32 * 1024 * 1024;

@@ -72,7 +72,7 @@ pub use self::schema::AppliedState;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StoreOptions {
-    /// Memory that the database may use as its cache, in bytes; 64 MiB by default.
+    /// Memory that the database may use as its cache, in bytes; 32 MiB by default.
     pub cache_bytes: usize,
 }
 
@@ -170,6 +170,7 @@ impl Store {
             counters: Arc::clone(&counters),
             garbage,
             unsynced: 0,
+            unsynced_bytes: 0,
             _folder: Arc::clone(&folder),
         };
         let thread = std::thread::Builder::new()

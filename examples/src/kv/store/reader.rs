@@ -25,9 +25,6 @@ pub struct GroupLogReader {
     group: Arc<Group>,
 }
 
-/// The disk is needed, and the caller must not block.
-struct NeedsDisk;
-
 impl GroupLogReader {
     pub(super) const fn new(store: Arc<Inner>, group: Arc<Group>) -> Self {
         Self { store, group }
@@ -35,11 +32,8 @@ impl GroupLogReader {
 
     /// The entries of `start..end` that the log has, up to `limit` bytes but at least one.
     async fn read(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let found = self
-            .group
-            .tail
-            .find(start, end, limit, || Err::<(), _>(NeedsDisk));
-        if let Ok((found, _)) = found {
+        let found = self.group.tail.find(start, end, limit);
+        if !found.needs_disk() {
             return Ok(found.held.into_iter().map(|(entry, _)| entry).collect());
         }
         let reader = self.clone();
@@ -47,18 +41,20 @@ impl GroupLogReader {
     }
 
     fn read_disk(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let (found, tx) = self
-            .group
-            .tail
-            .find(start, end, limit, || self.store.read())?;
+        // Not under the tail's lock: redb may be in an fsync, and the group must go on appending.
+        let (found, tx) = loop {
+            let found = self.group.tail.find(start, end, limit);
+            let tx = self.store.read()?;
+            if self.group.tail.truncations() == found.truncations {
+                break (found, tx);
+            }
+            // The log was cut in between, so the two are not of the same log; that is rare.
+        };
         let mut taken = Taken {
             group: self.group.id,
             limit,
             bytes: 0,
             entries: Vec::new(),
-        };
-        let Some(tx) = tx else {
-            return Ok(found.held.into_iter().map(|(entry, _)| entry).collect());
         };
         if taken.take_disk(&tx, &found)? {
             for (entry, bytes) in found.held {

@@ -27,6 +27,7 @@ struct Ends {
     next_mark: u64,
     /// Appends up to this mark, exclusive, are durable.
     durable: u64,
+    truncations: u64,
 }
 
 /// The newest entries of one group, and the log's ends.
@@ -42,6 +43,14 @@ pub(super) struct Found {
     pub(super) disk: (u64, u64),
     /// The entries after it, with the length of their encoding.
     pub(super) held: Vec<(Entry, usize)>,
+    /// How often the log had been truncated; see [`Tail::truncations`].
+    pub(super) truncations: u64,
+}
+
+impl Found {
+    pub(super) const fn needs_disk(&self) -> bool {
+        self.disk.0 < self.disk.1
+    }
 }
 
 impl Tail {
@@ -98,6 +107,7 @@ impl Tail {
     /// The log ends after `last` now, or is empty; one that is shorter stays as it is.
     pub(super) fn truncate(&self, last: Option<LogId>) {
         let mut ends = self.lock();
+        ends.truncations += 1;
         let from = last.map_or(0, |last| last.index + 1);
         let gone = ends.held.split_off(&from);
         ends.bytes -= gone.values().map(|held| held.bytes).sum::<usize>();
@@ -122,42 +132,36 @@ impl Tail {
         (ends.purged, ends.last)
     }
 
-    /// The part of `start..end` that the log contains. `snapshot` runs under the lock when the disk
-    /// is needed: what was let go from memory before is in it, and what is committed to the disk
-    /// later does not matter. Entries beyond `limit` bytes are left out, but never the first.
-    pub(super) fn find<T, E>(
-        &self,
-        start: u64,
-        end: u64,
-        limit: usize,
-        snapshot: impl FnOnce() -> Result<T, E>,
-    ) -> Result<(Found, Option<T>), E> {
+    /// How often the log was truncated since it was opened. An entry that [`Tail::find`] expects on
+    /// the disk is in every view of the disk that is opened later, unless this has changed.
+    pub(super) fn truncations(&self) -> u64 {
+        self.lock().truncations
+    }
+
+    /// The part of `start..end` that the log contains. Held entries beyond `limit` bytes are left
+    /// out, but never the first.
+    pub(super) fn find(&self, start: u64, end: u64, limit: usize) -> Found {
         let ends = self.lock();
         let start = start.max(ends.purged.map_or(0, |purged| purged.index + 1));
         let end = end.min(ends.last.map_or(0, |last| last.index + 1));
         if start >= end {
-            return Ok((Found::default(), None));
+            return Found::default();
         }
         let first_held = ends.held.keys().next().copied().unwrap_or(u64::MAX);
         let disk = (start, end.min(first_held));
-        let snapshot = if disk.0 < disk.1 {
-            Some(snapshot()?)
-        } else {
-            None
-        };
         let mut held = Vec::new();
         let mut bytes = 0_usize;
-        for one in ends
-            .held
-            .range(start.max(disk.1.min(end))..end)
-            .map(|(_, held)| held)
-        {
+        for one in ends.held.range(start..end).map(|(_, held)| held) {
             bytes = bytes.saturating_add(one.bytes);
             if bytes > limit && !held.is_empty() {
                 break;
             }
             held.push((one.entry.clone(), one.bytes));
         }
-        Ok((Found { disk, held }, snapshot))
+        Found {
+            disk,
+            held,
+            truncations: ends.truncations,
+        }
     }
 }

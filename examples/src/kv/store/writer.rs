@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 use super::error::StoreError;
 use super::group::Group;
-use super::limits::{BATCH_BYTES, BATCH_OPERATIONS, UNSYNCED_COMMITS};
+use super::limits::{BATCH_BYTES, BATCH_OPERATIONS, UNSYNCED_BYTES, UNSYNCED_COMMITS};
 use super::operation::{Message, Operation, Queued};
 use super::schema::Machine;
 use super::sweep::Garbage;
@@ -39,8 +39,9 @@ pub(super) struct Writer {
     pub(super) receiver: Receiver<Message>,
     pub(super) counters: Arc<Counters>,
     pub(super) garbage: VecDeque<Garbage>,
-    /// Commits since the last synced one.
+    /// Commits since the last synced one, and the bytes that they were asked to write.
     pub(super) unsynced: u32,
+    pub(super) unsynced_bytes: usize,
     /// The folder's lock must outlive the last write.
     pub(super) _folder: Arc<DataFolder>,
 }
@@ -91,11 +92,7 @@ impl Writer {
                 }
             }
             let stop = batch.stop;
-            let alone = batch.rest.is_empty();
-            let result = self
-                .commit(batch.applies, alone)
-                .and_then(|()| self.commit(batch.rest, false));
-            if let Err(error) = result {
+            if let Err(error) = self.commit_all(batch) {
                 tracing::error!(target: "quicraft::kv", error = %error, "the store failed");
                 return self.refuse_all(&error);
             }
@@ -123,14 +120,25 @@ impl Writer {
         self.receiver.blocking_recv()
     }
 
-    /// Commits `work` in one transaction and tells everybody. `may_sync` says that nothing waits
-    /// that has to be written before, so that a long row of unsynced commits can end here.
+    /// Commits the applies, then everything else.
+    fn commit_all(&mut self, batch: Batch) -> Result<(), StoreError> {
+        // An applied index must not be durable before the entries: they may be in the rest.
+        let may_sync = batch.rest.is_empty();
+        if let Err(error) = self.commit(batch.applies, may_sync) {
+            refuse(batch.rest, &error);
+            return Err(error);
+        }
+        self.commit(batch.rest, true)
+    }
+
+    /// Commits `work` in one transaction and tells everybody. If it `may_sync`, a long row of
+    /// unsynced commits ends with it.
     fn commit(&mut self, mut work: Vec<Queued>, may_sync: bool) -> Result<(), StoreError> {
         if work.is_empty() {
             return Ok(());
         }
         let durable = work.iter().any(|queued| queued.operation.is_durable())
-            || (may_sync && self.unsynced >= UNSYNCED_COMMITS);
+            || (may_sync && self.is_long_unsynced());
         let durability = if durable {
             Durability::Immediate
         } else {
@@ -148,12 +156,14 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                for queued in work {
-                    queued.operation.complete(Err(error.clone()));
-                }
+                refuse(work, &error);
                 Err(error)
             }
         }
+    }
+
+    const fn is_long_unsynced(&self) -> bool {
+        self.unsynced >= UNSYNCED_COMMITS || self.unsynced_bytes >= UNSYNCED_BYTES
     }
 
     fn write(&mut self, work: &mut [Queued], durability: Durability) -> Result<Staged, StoreError> {
@@ -180,9 +190,12 @@ impl Writer {
             .fetch_add(appends.count() as u64, Ordering::Relaxed);
         if matches!(durability, Durability::Immediate) {
             self.unsynced = 0;
+            self.unsynced_bytes = 0;
             self.counters.synced.fetch_add(1, Ordering::Relaxed);
         } else {
+            let bytes: usize = work.iter().map(|queued| queued.bytes).sum();
             self.unsynced = self.unsynced.saturating_add(1);
+            self.unsynced_bytes = self.unsynced_bytes.saturating_add(bytes);
             self.counters.unsynced.fetch_add(1, Ordering::Relaxed);
         }
         Ok(staged)
@@ -205,6 +218,12 @@ impl Writer {
                 Message::Stop => return,
             }
         }
+    }
+}
+
+fn refuse(work: Vec<Queued>, error: &StoreError) {
+    for queued in work {
+        queued.operation.complete(Err(error.clone()));
     }
 }
 
