@@ -4,21 +4,18 @@
 //! and state machine of all groups in one database; [`host`] runs a Raft per group on it; [`http`] is
 //! the front. No file here knows how bytes travel between nodes: a network is given to it.
 
-pub mod address;
 pub mod config;
 pub mod folder;
 pub mod host;
 pub mod http;
-pub mod settings;
 pub mod shard;
 pub mod status;
 pub mod store;
 pub mod types;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Settings};
 pub use folder::{DataFolder, FolderError};
 pub use host::{GroupRaft, HostError, KvHost};
-pub use settings::Settings;
 pub use status::LinkStatus;
 pub use store::{Store, StoreError, StoreOptions};
 pub use types::{Applied, Command, KvNode, TypeConfig};

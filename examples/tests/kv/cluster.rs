@@ -151,6 +151,11 @@ async fn the_nodes_take_turns_in_founding_groups() {
     for group in 0..3 {
         leader(&[&one, &two], group).await;
     }
-    one.shutdown(|_| {}).await.unwrap();
+    let mut unregistered = Vec::new();
+    one.shutdown(|group| unregistered.push(group))
+        .await
+        .unwrap();
+    assert_eq!(unregistered, [0, 1, 2]);
+    assert!(one.is_stopping());
     two.shutdown(|_| {}).await.unwrap();
 }

@@ -13,6 +13,7 @@ use openraft::storage::{RaftSnapshotBuilder, Snapshot};
 
 use super::error::StoreError;
 use super::group::{Group, lock};
+use super::inner::{Inner, blocking};
 use super::machine::GroupSnapshot;
 use super::schema::{
     DATA, MACHINE, MEMBERSHIP, META, MachineState, data_end, data_key, decode, user_key,
@@ -21,7 +22,6 @@ use super::snapshot::{
     Header, SnapshotFile, SnapshotWriter, WriteError, final_path, remove, rename, replace,
     temporary_path,
 };
-use super::{Inner, blocking};
 use crate::kv::types::TypeConfig;
 
 /// The buffer in front of the file; the rows are small and the disk likes large writes.

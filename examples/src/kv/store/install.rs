@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::error::StoreError;
 use super::group::{Group, lock};
+use super::inner::{Inner, blocking};
 use super::limits::INSTALL_BYTES;
 use super::machine::GroupMachine;
 use super::operation::Operation;
@@ -26,7 +27,6 @@ use super::snapshot::{
     temporary_path,
 };
 use super::sweep::Garbage;
-use super::{Inner, blocking};
 use crate::kv::types::SnapshotMeta;
 
 /// Batches that are read ahead of the one that is being written.

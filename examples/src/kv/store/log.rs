@@ -9,8 +9,8 @@ use std::sync::Arc;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 
-use super::Inner;
 use super::group::Group;
+use super::inner::Inner;
 use super::operation::{Flushed, Operation};
 use super::reader::GroupLogReader;
 use super::schema::encode;

@@ -10,9 +10,9 @@ use openraft::{EntryPayload, OptionalSend};
 use super::builder::GroupSnapshotBuilder;
 use super::error::StoreError;
 use super::group::{Group, lock};
+use super::inner::{Inner, blocking};
 use super::limits::{APPLY_BYTES, APPLY_ENTRIES};
 use super::operation::Operation;
-use super::{Inner, blocking};
 use crate::kv::types::{Command, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The state machine of one group.

@@ -11,6 +11,7 @@
 //! | `log`, `reader` | openraft's log storage and log reader of a group |
 //! | `machine`, `builder`, `install` | openraft's state machine, its snapshots out and in |
 //! | `snapshot` | the snapshot file |
+//! | `inner` | what all parts share: the database, the queue, the groups |
 //! | `group`, `tail` | what is known of a group in memory |
 //! | `writer`, `operation`, `tables`, `sweep` | the one thread that writes, and what it does |
 //! | `schema`, `digest`, `limits`, `error` | bytes, the digest, every bound, every failure |
@@ -23,6 +24,7 @@ mod builder;
 mod digest;
 mod error;
 mod group;
+mod inner;
 mod install;
 pub mod limits;
 mod log;
@@ -36,28 +38,21 @@ mod tables;
 mod tail;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase as _, StorageBackend};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use redb::{Database, StorageBackend};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use self::group::{Group, lock};
-use self::limits::{
-    CACHE_BYTES, COMMIT_DEADLINE, GROUPS, QUEUE_BYTES, QUEUE_OPERATIONS, SNAPSHOT_BUILDS,
-};
-use self::operation::{Done, Message, Operation, Queued};
-use self::schema::{DATA, LOG, MACHINE, META, MachineState, data_key, decode};
-use self::snapshot::SnapshotFile;
-use self::sweep::Garbage;
+use self::group::lock;
+use self::inner::{Inner, blocking, create_tables};
+use self::limits::{CACHE_BYTES, COMMIT_DEADLINE, QUEUE_BYTES, QUEUE_OPERATIONS, SNAPSHOT_BUILDS};
+use self::operation::Message;
 use self::writer::{Counters, Writer};
 use super::folder::DataFolder;
 
@@ -99,26 +94,10 @@ pub struct StoreStats {
 /// The storage of all groups of one node; cheap to clone, all clones are one store.
 ///
 /// When the last clone and the last group's parts are dropped, the writer finishes what is queued
-/// and ends by itself; [`Store::close`] waits for that.
+/// and ends by itself, and the data folder is free then; [`Store::close`] waits for the writer.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    db: Arc<Database>,
-    sender: mpsc::Sender<Message>,
-    /// The queue's budget, in KiB.
-    budget: Arc<Semaphore>,
-    groups: Mutex<BTreeMap<u64, Arc<Group>>>,
-    found: Mutex<BTreeMap<u64, SnapshotFile>>,
-    snapshots: PathBuf,
-    builds: Semaphore,
-    temporary: AtomicU64,
-    counters: Arc<Counters>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    _folder: Arc<DataFolder>,
 }
 
 impl Store {
@@ -280,156 +259,4 @@ impl Store {
             }),
         }
     }
-}
-
-impl Inner {
-    fn group(&self, id: u64) -> Result<Arc<Group>, StoreError> {
-        let mut groups = lock(&self.groups);
-        if let Some(group) = groups.get(&id) {
-            return Ok(Arc::clone(group));
-        }
-        if groups.len() >= GROUPS {
-            return Err(StoreError::TooManyGroups {
-                group: id,
-                limit: GROUPS,
-            });
-        }
-        let snapshot = lock(&self.found).remove(&id);
-        let (group, leftover) = Group::load(&self.db, id, snapshot)?;
-        let group = Arc::new(group);
-        for garbage in leftover.garbage(id) {
-            self.remove_later(&group, garbage);
-        }
-        groups.insert(id, Arc::clone(&group));
-        Ok(group)
-    }
-
-    /// Rows that a crash left are removed when there is room in the queue, or by a later start.
-    fn remove_later(&self, group: &Arc<Group>, garbage: Garbage) {
-        let Ok(permit) = Arc::clone(&self.budget).try_acquire_owned() else {
-            return;
-        };
-        let queued = Queued {
-            group: Arc::clone(group),
-            operation: Operation::Remove { garbage },
-            bytes: 0,
-            _permit: permit,
-        };
-        drop(self.sender.try_send(Message::Work(queued)));
-    }
-
-    fn get(&self, group: u64, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let tx = self.read()?;
-        let meta = tx
-            .open_table(META)
-            .map_err(StoreError::database("open the records"))?;
-        let state = meta
-            .get((group, MACHINE))
-            .map_err(StoreError::database("read a record"))?;
-        let Some(state) = state else { return Ok(None) };
-        let state: MachineState = decode(group, "machine state", state.value())?;
-        let data = tx
-            .open_table(DATA)
-            .map_err(StoreError::database("open the data"))?;
-        let value = data
-            .get(data_key(group, state.generation, key).as_slice())
-            .map_err(StoreError::database("read a key"))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
-    }
-
-    /// A view of everything that is committed now, synced or not.
-    fn read(&self) -> Result<ReadTransaction, StoreError> {
-        self.db
-            .begin_read()
-            .map_err(StoreError::database("begin reading"))
-    }
-
-    /// Waits for room in the queue. What is sent with it cannot fail any more, except when the
-    /// writer has ended; it is then dropped, and its waiter is told so.
-    async fn reserve(&self, bytes: usize) -> Result<Slot<'_>, StoreError> {
-        // An operation that is larger than the whole queue takes all of it.
-        let cost = u32::try_from((bytes / 1024 + 1).min(QUEUE_BYTES / 1024)).unwrap_or(u32::MAX);
-        let wait = async {
-            let permit = Arc::clone(&self.budget)
-                .acquire_many_owned(cost)
-                .await
-                .map_err(|_| StoreError::Closed)?;
-            let place = self
-                .sender
-                .reserve()
-                .await
-                .map_err(|_| StoreError::Closed)?;
-            Ok(Slot {
-                place,
-                permit,
-                bytes,
-            })
-        };
-        timeout(COMMIT_DEADLINE, wait)
-            .await
-            .unwrap_or(Err(StoreError::Stalled {
-                waited: COMMIT_DEADLINE,
-            }))
-    }
-
-    /// Sends one operation and waits for its commit.
-    async fn call<T>(
-        &self,
-        group: &Arc<Group>,
-        bytes: usize,
-        operation: impl FnOnce(Done<T>) -> Operation,
-    ) -> Result<T, StoreError> {
-        let (done, committed) = oneshot::channel();
-        self.reserve(bytes).await?.send(group, operation(done));
-        timeout(COMMIT_DEADLINE, committed)
-            .await
-            .map_err(|_| StoreError::Stalled {
-                waited: COMMIT_DEADLINE,
-            })?
-            .unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-/// Room for one operation in the queue.
-struct Slot<'a> {
-    place: mpsc::Permit<'a, Message>,
-    permit: tokio::sync::OwnedSemaphorePermit,
-    bytes: usize,
-}
-
-impl Slot<'_> {
-    fn send(self, group: &Arc<Group>, operation: Operation) {
-        self.place.send(Message::Work(Queued {
-            group: Arc::clone(group),
-            operation,
-            bytes: self.bytes,
-            _permit: self.permit,
-        }));
-    }
-}
-
-/// A reader must find every table, also in a database that was never written.
-fn create_tables(db: &Database) -> Result<(), StoreError> {
-    let tx = db
-        .begin_write()
-        .map_err(StoreError::database("begin writing"))?;
-    tx.open_table(LOG)
-        .map(drop)
-        .map_err(StoreError::database("create the log"))?;
-    tx.open_table(META)
-        .map(drop)
-        .map_err(StoreError::database("create the records"))?;
-    tx.open_table(DATA)
-        .map(drop)
-        .map_err(StoreError::database("create the data"))?;
-    tx.commit().map_err(StoreError::database("commit"))
-}
-
-/// Runs what blocks on the disk beside the runtime's threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(StoreError::Closed))
 }

@@ -12,10 +12,10 @@ use redb::ReadTransaction;
 
 use super::error::StoreError;
 use super::group::Group;
+use super::inner::{Inner, blocking};
 use super::limits::READ_BYTES;
 use super::schema::{LOG, decode};
 use super::tail::Found;
-use super::{Inner, blocking};
 use crate::kv::types::{Entry, TypeConfig, Vote};
 
 /// Reads the log of one group; cheap to clone.

@@ -95,7 +95,7 @@ mod tests {
     use redb::backends::InMemoryBackend;
     use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
 
-    use super::super::create_tables;
+    use super::super::inner::create_tables;
     use super::super::schema::{DATA, LOG};
     use super::*;
 

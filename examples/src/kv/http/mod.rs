@@ -11,6 +11,8 @@
 //!
 //! Every error has the body `{"error": ..., "group": ..., "leader": ...}`.
 
+mod refusal;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -28,19 +30,17 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::refusal::Refusal;
 use super::host::{GroupRaft, KvHost};
 use super::status::{LinkStatus, NodeStatus};
 use super::store::limits::{KEY_BYTES, VALUE_BYTES};
-use super::types::{Command, TypeConfig};
-
-/// Seconds after which a refused client should ask again: about an election.
-const RETRY_AFTER_SECONDS: &str = "1";
+use super::types::Command;
 
 /// How long open requests may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -105,90 +105,6 @@ pub async fn serve(
     tokio::select! {
         result = server => result,
         () = cut => Ok(()),
-    }
-}
-
-/// An answer that is not 200.
-struct Refusal {
-    status: StatusCode,
-    error: String,
-    group: Option<u64>,
-    leader: Option<u64>,
-    location: Option<String>,
-}
-
-#[derive(Serialize)]
-struct RefusalBody<'a> {
-    error: &'a str,
-    group: Option<u64>,
-    leader: Option<u64>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self {
-            status,
-            error: error.into(),
-            group: None,
-            leader: None,
-            location: None,
-        }
-    }
-
-    fn of(mut self, group: u64) -> Self {
-        self.group = Some(group);
-        self
-    }
-
-    /// The leader is elsewhere, or nobody knows where; nothing was done.
-    fn forward(group: u64, to: &ForwardToLeader<TypeConfig>, uri: &Uri, own: u64) -> Self {
-        let at = to
-            .leader_node
-            .as_ref()
-            .filter(|_| to.leader_id != Some(own));
-        let Some(at) = at else {
-            let error = "the group has no leader now; ask again";
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).of(group);
-        };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Self {
-            leader: to.leader_id,
-            location: Some(format!("http://{}{path}", at.http)),
-            ..Self::new(
-                StatusCode::TEMPORARY_REDIRECT,
-                "another node leads the group",
-            )
-            .of(group)
-        }
-    }
-
-    fn unknown(group: u64, leader: Option<u64>, why: &str) -> Self {
-        Self {
-            leader,
-            ..Self::new(StatusCode::GATEWAY_TIMEOUT, why).of(group)
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let body = RefusalBody {
-            error: &self.error,
-            group: self.group,
-            leader: self.leader,
-        };
-        let mut response = (self.status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        if let Some(location) = self.location.and_then(|location| location.parse().ok()) {
-            headers.insert(LOCATION, location);
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(
-                RETRY_AFTER,
-                axum::http::HeaderValue::from_static(RETRY_AFTER_SECONDS),
-            );
-        }
-        response
     }
 }
 

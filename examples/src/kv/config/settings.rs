@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::config::ConfigError;
+use super::ConfigError;
 
 /// All settings, each of which may be missing.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
