@@ -8,9 +8,12 @@
 //! - [`raft`]: whole openraft nodes in memory, on whatever network a test gives them, with one
 //!   that has no network at all as the ceiling.
 //!
-//! It knows nothing of the transport that it tests: `Transport::builder(..)` takes what
+//! - [`sim`]: whole clusters of them on the switch, over the real transport.
+//!
+//! All but `sim` know nothing of the transport that they test: `Transport::builder(..)` takes what
 //! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
 
 pub mod bare_quinn;
 pub mod raft;
+pub mod sim;
 pub mod switch;

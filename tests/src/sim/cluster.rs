@@ -1,0 +1,316 @@
+//! The nodes of a simulated cluster, and what a test does to them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use openraft::BasicNode;
+use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
+use quicraft_transport::raft::{MemorySnapshots, RaftFactory, serve};
+use quicraft_transport::{GroupId, Incarnation, IncarnationError, Roster, RosterEntry, Transport};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::node::{SimGroup, SimNode};
+use super::spec::{LIMIT, MS, SimSpec};
+use crate::raft::{InMemory, Machine, MemLog, RaftNode};
+use crate::switch::{Switch, address};
+
+/// What outlives a crash of a group on a node.
+#[derive(Debug, Clone)]
+struct Disk {
+    log: MemLog,
+    machine: Machine<InMemory>,
+}
+
+/// What outlives a crash of a node.
+#[derive(Debug)]
+struct Home {
+    folder: TempDir,
+    credentials: Arc<CredentialStore>,
+    disks: BTreeMap<u64, Disk>,
+}
+
+/// A cluster on a switch.
+#[derive(Debug)]
+pub struct SimCluster {
+    /// The network.
+    pub switch: Switch,
+    /// Issues certificates of the cluster.
+    pub authority: Authority,
+    spec: SimSpec,
+    homes: BTreeMap<u64, Home>,
+    nodes: BTreeMap<u64, SimNode>,
+}
+
+/// The address of a node.
+///
+/// # Panics
+///
+/// For a node above 254; a switch host has one byte.
+fn address_of(node: u64) -> SocketAddr {
+    match u8::try_from(node) {
+        Ok(number) if number < 255 => address(number),
+        _ => panic!("node {node} has no address on the switch"),
+    }
+}
+
+fn node_id(node: u64) -> NodeId {
+    NodeId::new(node).unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl SimCluster {
+    /// Starts all nodes, waits until each pair has a link, founds all groups and waits until each
+    /// has a leader that may write and that all nodes know.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than [`LIMIT`]. So do all waits here.
+    pub async fn start(spec: SimSpec) -> Self {
+        let cluster = Self::start_unlinked(spec).await;
+        cluster.linked().await;
+        let members: BTreeMap<u64, BasicNode> = cluster
+            .homes
+            .keys()
+            .map(|&id| (id, BasicNode::default()))
+            .collect();
+        for group in cluster.groups() {
+            let raft = &cluster.node(1).group(group).raft;
+            if let Err(error) = raft.initialize(members.clone()).await {
+                panic!("group {group} cannot be founded: {error}");
+            }
+        }
+        cluster.led().await;
+        cluster
+    }
+
+    /// Starts all nodes and waits for nothing.
+    pub async fn start_unlinked(spec: SimSpec) -> Self {
+        let switch = Switch::new(spec.seed);
+        switch.set_default(spec.conditions.clone());
+        let cluster = ClusterName::new("sim.example");
+        let authority = cluster.ok().and_then(|name| Authority::new(name).ok());
+        let Some(authority) = authority else {
+            panic!("the cluster's name is valid, and so is its authority");
+        };
+        let homes = (1..=spec.nodes)
+            .map(|id| (id, Home::new(&authority, id, spec.groups)))
+            .collect();
+        let mut cluster = Self {
+            switch,
+            authority,
+            spec,
+            homes,
+            nodes: BTreeMap::new(),
+        };
+        for id in 1..=cluster.spec.nodes {
+            cluster.boot(id).await;
+        }
+        cluster
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn spec(&self) -> &SimSpec {
+        &self.spec
+    }
+
+    /// The ids of the groups.
+    pub fn groups(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.spec.groups
+    }
+
+    /// A running node.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    #[must_use]
+    pub fn node(&self, id: u64) -> &SimNode {
+        match self.nodes.get(&id) {
+            Some(node) => node,
+            None => panic!("node {id} does not run"),
+        }
+    }
+
+    /// The nodes that run, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &SimNode> + Clone {
+        self.nodes.values()
+    }
+
+    /// Takes a running node out of the cluster, to end it in another way than by a crash.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn take(&mut self, id: u64) -> SimNode {
+        match self.nodes.remove(&id) {
+            Some(node) => node,
+            None => panic!("node {id} does not run"),
+        }
+    }
+
+    /// Ends a node as `kill -9` does: nothing more of it gets out, nobody is told. What its logs
+    /// had not flushed is kept; [`MemLog::lose_power`] is another fault.
+    pub async fn crash(&mut self, id: u64) {
+        let node = self.take(id);
+        assert!(self.switch.crash(address_of(id)), "node {id} has a socket");
+        let SimNode {
+            transport, groups, ..
+        } = node;
+        drop(transport);
+        let (rafts, serving): (Vec<_>, Vec<_>) = groups
+            .into_values()
+            .map(|group| (group.node, group.serving))
+            .unzip();
+        drop(serving);
+        join_all(rafts.iter().map(RaftNode::stop)).await;
+    }
+
+    /// Starts a crashed node again, on its address, with what was on its disks.
+    pub async fn restart(&mut self, id: u64) {
+        self.boot(id).await;
+    }
+
+    async fn boot(&mut self, id: u64) {
+        let incarnation = self.incarnation(id).await;
+        let home = &self.homes[&id];
+        let roster = Roster::closed();
+        for &other in self.homes.keys() {
+            let entry = RosterEntry::new(node_id(other), vec![address_of(other).into()]);
+            if let Err(error) = roster.insert(entry) {
+                panic!("node {other} does not fit the roster: {error}");
+            }
+        }
+        let socket = self.switch.socket(address_of(id));
+        let started = Transport::builder(Arc::clone(&home.credentials))
+            .incarnation(incarnation)
+            .config(self.spec.transport.clone())
+            .roster(roster)
+            .abstract_socket(socket, self.switch.runtime())
+            .start();
+        let transport = started.unwrap_or_else(|error| panic!("node {id} does not start: {error}"));
+        let mut groups = BTreeMap::new();
+        for (&group, disk) in &home.disks {
+            let hosted = host(&transport, id, group, disk.clone(), &self.spec).await;
+            groups.insert(group, hosted);
+        }
+        let node = SimNode {
+            id,
+            transport,
+            groups,
+        };
+        self.nodes.insert(id, node);
+    }
+
+    /// The next incarnation of a node. The one before is locked until its last task is gone.
+    async fn incarnation(&self, id: u64) -> Incarnation {
+        if !self.spec.persisted {
+            return Incarnation::unordered();
+        }
+        let folder = self.homes[&id].folder.path();
+        let unlocked = async {
+            loop {
+                match Incarnation::persisted(folder) {
+                    Ok(incarnation) => return incarnation,
+                    Err(IncarnationError::Locked(_)) => sleep(MS).await,
+                    Err(error) => panic!("node {id}: {error}"),
+                }
+            }
+        };
+        match timeout(LIMIT, unlocked).await {
+            Ok(incarnation) => incarnation,
+            Err(_) => panic!("node {id} still runs {LIMIT:?} after it was dropped"),
+        }
+    }
+
+    /// Waits until each pair of running nodes has a link, as both ends see it.
+    pub async fn linked(&self) {
+        for node in self.nodes() {
+            for other in self.nodes().filter(|other| other.id != node.id) {
+                node.link_up(other.id).await;
+            }
+        }
+    }
+
+    /// Waits until each group has a leader that may write and that all running nodes know.
+    pub async fn led(&self) {
+        for group in self.groups() {
+            self.leader(group).await;
+        }
+    }
+
+    /// Waits until a group has a leader among the running nodes that may write and that all
+    /// running nodes know, and returns it.
+    pub async fn leader(&self, group: u64) -> &SimNode {
+        let agreed = async {
+            loop {
+                if let Some(leader) = self.agreed_leader(group) {
+                    return leader;
+                }
+                sleep(10 * MS).await;
+            }
+        };
+        let leader = match timeout(LIMIT, agreed).await {
+            Ok(leader) => self.node(leader),
+            Err(_) => panic!("group {group} has no leader that all know within {LIMIT:?}"),
+        };
+        leader.group(group).lease(LIMIT).await;
+        leader
+    }
+
+    fn agreed_leader(&self, group: u64) -> Option<u64> {
+        let mut known = self.nodes().map(|node| node.current_leader(group));
+        let first = known.next().flatten()?;
+        let agreed = known.all(|leader| leader == Some(first));
+        (agreed && self.nodes.contains_key(&first)).then_some(first)
+    }
+
+    /// New credentials of a node of the cluster, for a second process under its identity.
+    #[must_use]
+    pub fn credentials(&self, node: u64) -> Arc<CredentialStore> {
+        credentials(&self.authority, node)
+    }
+
+    /// Where a node listens.
+    #[must_use]
+    pub fn address(&self, node: u64) -> SocketAddr {
+        address_of(node)
+    }
+}
+
+fn credentials(authority: &Authority, node: u64) -> Arc<CredentialStore> {
+    let issued = authority.issue(node_id(node));
+    let issued = issued.unwrap_or_else(|error| panic!("node {node}: {error}"));
+    match issued.credentials(authority) {
+        Ok(credentials) => CredentialStore::new(credentials),
+        Err(error) => panic!("node {node}: {error}"),
+    }
+}
+
+async fn host(transport: &Transport, id: u64, group: u64, disk: Disk, spec: &SimSpec) -> SimGroup {
+    let group = GroupId::new(group);
+    let network = RaftFactory::new(transport, group, MemorySnapshots::new());
+    let built = RaftNode::build(id, spec.raft.clone(), network, disk.log, disk.machine).await;
+    let node = built.unwrap_or_else(|error| panic!("node {id}, group {group}: {error}"));
+    let served = serve(transport, group, node.raft.clone(), MemorySnapshots::new());
+    let serving = served.unwrap_or_else(|error| panic!("node {id}: {error}"));
+    node.raft.run();
+    SimGroup { node, serving }
+}
+
+impl Home {
+    fn new(authority: &Authority, id: u64, groups: u64) -> Self {
+        let folder = TempDir::with_prefix("quicraft-sim-");
+        let disk = || Disk {
+            log: MemLog::new(),
+            machine: Machine::new(InMemory),
+        };
+        Self {
+            folder: folder.unwrap_or_else(|error| panic!("no temporary folder: {error}")),
+            credentials: credentials(authority, id),
+            disks: (1..=groups).map(|group| (group, disk())).collect(),
+        }
+    }
+}

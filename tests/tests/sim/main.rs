@@ -1,0 +1,3 @@
+//! The promises of the design about the network, held in simulation.
+
+mod commits;
