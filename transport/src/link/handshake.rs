@@ -427,6 +427,9 @@ fn adopt(
 fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
     let Adopted { link, queue } = adopted;
     let (local, peer) = (Arc::clone(&link.local), Arc::clone(&link.peer));
+    *lock(&peer.address) = Some(link.address());
+    peer.enter(LinkState::Up);
+    // Whoever waits for this event finds the state that it tells of.
     local.events.raise(Event::LinkUp {
         peer: peer.node,
         address: link.address(),
@@ -434,8 +437,6 @@ fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
         boot: link.boot(),
         took: link.handshake(),
     });
-    *lock(&peer.address) = Some(link.address());
-    peer.enter(LinkState::Up);
     drop(local.spawn(write_loop(Arc::clone(&link), queue, send)));
     drop(local.spawn(read_loop(Arc::clone(&link), recv)));
     drop(local.spawn(accept_streams(Arc::clone(&link))));
