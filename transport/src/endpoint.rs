@@ -192,8 +192,8 @@ impl TransportBuilder {
             endpoint,
             client,
             runtime,
-            codec: crate::raft::CODEC_SPOKEN,
-            raft_wire: crate::raft::RAFT_WIRE_SPOKEN,
+            codec: crate::raft::CODEC_ID,
+            raft_wire: crate::raft::RAFT_WIRE_VERSION,
         });
         if let Some(event) = shortage {
             local.events.raise(event);

@@ -231,7 +231,7 @@ fn founder_of(group: u64, config: &Config) -> Option<u64> {
 
 /// openraft's configuration. Times are given in milliseconds; a longer one than there is room for
 /// was refused by [`Config::new`].
-fn raft_config(config: &Config) -> Result<openraft::Config, HostError> {
+pub(super) fn raft_config(config: &Config) -> Result<openraft::Config, HostError> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let raft = &config.raft;
     openraft::Config {

@@ -2,20 +2,27 @@
 //!
 //! One process is one node; it holds a replica of every group. The room [`store`] keeps log, vote
 //! and state machine of all groups in one database; [`host`] runs a Raft per group on it; [`http`] is
-//! the front. No file here knows how bytes travel between nodes: a network is given to it.
+//! the front. They do not know how bytes travel between nodes: a network is given to them. [`node`]
+//! puts everything together on the transport, and [`process`] makes a process of it.
 
 pub mod config;
 pub mod folder;
 pub mod host;
 pub mod http;
+pub mod node;
+pub mod process;
 pub mod shard;
 pub mod status;
+#[cfg_attr(unix, path = "stop_unix.rs")]
+#[cfg_attr(not(unix), path = "stop_other.rs")]
+pub mod stop;
 pub mod store;
 pub mod types;
 
 pub use config::{Config, ConfigError, Settings};
 pub use folder::{DataFolder, FolderError};
 pub use host::{GroupRaft, HostError, KvHost};
+pub use node::{Node, NodeError};
 pub use status::LinkStatus;
 pub use store::{Store, StoreError, StoreOptions};
 pub use types::{Applied, Command, KvNode, TypeConfig};

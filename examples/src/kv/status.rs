@@ -15,18 +15,33 @@ pub struct LinkStatus {
     pub peer: u64,
     /// Whether there is a link now.
     pub connected: bool,
+    /// `up`, `dialling`, `down` or `parked` (the peer refused for good).
+    pub state: &'static str,
     /// The measured round-trip time, in microseconds.
     pub rtt_us: Option<u64>,
-    /// The peer's boot, as 16 hexadecimal digits: a number so large that JSON readers round it.
+    /// The peer's boot, as 32 hexadecimal digits: a number so large that JSON readers round it.
     pub boot: Option<String>,
+    /// The peer's count of starts.
+    pub epoch: Option<u64>,
     /// Bytes that were sent on this link.
     pub bytes_sent: u64,
     /// Bytes that were received on this link.
     pub bytes_received: u64,
     /// The id of the node that dialled.
     pub dialled_by: Option<u64>,
+    /// Live connections with this proven peer now.
+    pub links: u32,
     /// The most live connections with this proven peer at any time.
-    pub most_links: u64,
+    pub links_max: u32,
+    /// Links with this peer since the node started.
+    pub links_total: u64,
+    /// Milliseconds from this node's start, or from the loss of the link before, to this link.
+    pub established_in_ms: Option<u64>,
+    /// Milliseconds from the first packet of this link's handshake to admission.
+    pub handshake_ms: Option<u64>,
+    /// Why the last link ended or the last dial failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_problem: Option<String>,
 }
 
 impl LinkStatus {

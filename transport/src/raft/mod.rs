@@ -31,19 +31,6 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-/// The codec id that the handshake carries. 0 stands for none, without the feature: a peer that has
-/// a codec is refused then.
-#[cfg(feature = "serde")]
-pub(crate) const CODEC_SPOKEN: u8 = <RaftCodec as Codec>::ID;
-#[cfg(not(feature = "serde"))]
-pub(crate) const CODEC_SPOKEN: u8 = 0;
-
-/// The version of the Raft messages that the handshake carries, in the same way.
-#[cfg(feature = "serde")]
-pub(crate) const RAFT_WIRE_SPOKEN: u16 = RAFT_WIRE_VERSION;
-#[cfg(not(feature = "serde"))]
-pub(crate) const RAFT_WIRE_SPOKEN: u16 = 0;
-
 pub use self::timing::RaftTiming;
 
 #[cfg(feature = "serde")]

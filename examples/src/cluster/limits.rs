@@ -1,0 +1,62 @@
+//! Every bound of the main job, with its reason. A wait that reaches its bound says what was
+//! missing.
+
+use std::time::Duration;
+
+/// From the first process to a leader in every group and a link between every two nodes. An idle
+/// machine needs two seconds; 64 groups on two busy cores need many more.
+pub const START: Duration = Duration::from_secs(90);
+
+/// Starts with other ports, when another process takes one in between.
+pub const START_ATTEMPTS: usize = 5;
+
+/// One write with all its retries. Six times the longest election timeout is 12 s; the rest is for
+/// machines that are busy with something else.
+pub const WRITE: Duration = Duration::from_secs(120);
+
+/// One attempt of a request. The nodes answer within 5 s, if only that the fate of a write is
+/// unknown, so silence for longer means that the node is gone.
+pub const ATTEMPT: Duration = Duration::from_secs(8);
+
+/// Setting up one TCP connection; on loopback it takes microseconds or will not happen.
+pub const CONNECT: Duration = Duration::from_secs(2);
+
+/// The first and the longest wait before an attempt is repeated. The longest is also how exactly
+/// the time of a failover is measured.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));
+
+/// Redirects that are followed at once. More in a row mean that the nodes do not agree on a leader
+/// yet, which takes time and not speed.
+pub const REDIRECTS: u32 = 2;
+
+/// Between two looks at a node's status, while something is waited for.
+pub const POLL: Duration = Duration::from_millis(50);
+
+/// The share of the writes after which the leader is killed, in percent: late enough that there is
+/// something to lose, and early enough that most writes meet the failure.
+pub const KILL_AT_PERCENT: u64 = 40;
+
+/// A killed process is gone at once; longer means that the system is in trouble.
+pub const KILL: Duration = Duration::from_secs(10);
+
+/// From the kill to the restart: soon enough that the others still hold the old link, whose idle
+/// timeout is 4 s.
+pub const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// For a restarted node to get its ports again, should somebody have taken one meanwhile.
+pub const PORTS_AGAIN: Duration = Duration::from_secs(15);
+
+/// For a restarted node to apply what was committed without it.
+pub const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// For all nodes to have applied the same in every group, after the last write.
+pub const SETTLE: Duration = Duration::from_secs(60);
+
+/// For one read with all its retries.
+pub const READ: Duration = Duration::from_secs(30);
+
+/// For all nodes to stop in order when they are told to; those that do not are killed.
+pub const STOP: Duration = Duration::from_secs(30);
+
+/// Lines of each node's log that are shown when something failed.
+pub const LOG_LINES: usize = 30;

@@ -1,0 +1,263 @@
+//! The writes: many clients at the same time, each taking the next number until none is left.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::client::{Clients, Written};
+use super::error::ClusterError;
+
+/// When each group took a write again after a node was killed.
+#[derive(Debug)]
+pub struct Outage {
+    /// Just before the signal.
+    killed: Instant,
+    /// When the process was surely gone: only attempts that began after it count.
+    gone: Instant,
+    /// For each group, from the kill to the first write that was acknowledged.
+    recovered: Vec<OnceLock<Duration>>,
+}
+
+impl Outage {
+    fn saw(&self, group: u64, written: &Written) {
+        let group = usize::try_from(group).ok();
+        if let Some(recovered) = group.and_then(|group| self.recovered.get(group))
+            && written.attempted >= self.gone
+        {
+            // Only the first counts.
+            recovered.get_or_init(|| written.acknowledged - self.killed);
+        }
+    }
+
+    /// From the kill to the first write to `group`, if there was one.
+    #[must_use]
+    pub fn recovered(&self, group: u64) -> Option<Duration> {
+        let group = usize::try_from(group).ok()?;
+        self.recovered.get(group)?.get().copied()
+    }
+}
+
+/// What the clients share.
+#[derive(Debug)]
+struct Shared {
+    clients: Arc<Clients>,
+    writes: u64,
+    next: AtomicU64,
+    acknowledged: watch::Sender<u64>,
+    outage: OnceLock<Outage>,
+    bar: ProgressBar,
+}
+
+/// What the writes took, all together.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Microseconds from a write's first attempt to its acknowledgement.
+    pub latency: Histogram<u64>,
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Attempts that were refused or had no answer.
+    pub retries: u64,
+    /// Of these, attempts whose fate is unknown.
+    pub unknown: u64,
+    /// Redirects that were followed.
+    pub redirects: u64,
+}
+
+impl Totals {
+    fn new() -> Self {
+        Self {
+            latency: histogram(),
+            acknowledged: 0,
+            retries: 0,
+            unknown: 0,
+            redirects: 0,
+        }
+    }
+
+    fn add(&mut self, written: &Written) {
+        let micros = u64::try_from(written.took.as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(micros);
+        self.acknowledged += 1;
+        self.retries += written.retries;
+        self.unknown += written.unknown;
+        self.redirects += written.redirects;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        // Both have the same bounds, so every value fits.
+        self.latency += &other.latency;
+        self.acknowledged += other.acknowledged;
+        self.retries += other.retries;
+        self.unknown += other.unknown;
+        self.redirects += other.redirects;
+    }
+}
+
+/// From 1 µs to 10 minutes, to three digits.
+#[expect(
+    clippy::expect_used,
+    reason = "the bounds are constants that are valid"
+)]
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("1 is at least 1 and 3 at most 5")
+}
+
+/// Writes that are under way. Dropping it stops the clients.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    tasks: JoinSet<Result<Totals, ClusterError>>,
+    totals: Totals,
+    started: Instant,
+}
+
+impl Load {
+    /// Starts `number` clients that write `writes` times.
+    #[must_use]
+    pub fn start(clients: &Arc<Clients>, number: usize, writes: u64) -> Self {
+        let shared = Arc::new(Shared {
+            clients: Arc::clone(clients),
+            writes,
+            next: AtomicU64::new(0),
+            acknowledged: watch::Sender::new(0),
+            outage: OnceLock::new(),
+            bar: bar(writes, "writes"),
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..number {
+            tasks.spawn(client(Arc::clone(&shared)));
+        }
+        Self {
+            shared,
+            tasks,
+            totals: Totals::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Waits until `number` writes are acknowledged. Each write has its own deadline, so this ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when a write was not acknowledged in time.
+    pub async fn reached(&mut self, number: u64) -> Result<(), ClusterError> {
+        let mut acknowledged = self.shared.acknowledged.subscribe();
+        loop {
+            tokio::select! {
+                // The sender is in `self.shared`, so it is not gone.
+                _ = acknowledged.wait_for(|&now| now >= number) => return Ok(()),
+                Some(ended) = self.tasks.join_next() => self.absorb(ended)?,
+            }
+        }
+    }
+
+    /// From now on the first write to each group after `gone` is noted, against `killed`.
+    pub fn watch_outage(&self, groups: u64, killed: Instant, gone: Instant) {
+        let recovered = (0..groups).map(|_| OnceLock::new()).collect();
+        self.shared.outage.get_or_init(|| Outage {
+            killed,
+            gone,
+            recovered,
+        });
+    }
+
+    /// Waits for the last write. Then writes once more to those of `groups` that no write came to
+    /// since the outage began: the same bytes under a key that is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when a write was not acknowledged in time.
+    pub async fn finish(mut self, groups: &[u64]) -> Result<Finished, ClusterError> {
+        while let Some(ended) = self.tasks.join_next().await {
+            self.absorb(ended)?;
+        }
+        let took = self.started.elapsed();
+        self.shared.bar.finish_and_clear();
+        let mut failovers = Vec::new();
+        if let Some(outage) = self.shared.outage.get() {
+            for &group in groups {
+                if outage.recovered(group).is_none() {
+                    self.shared.write_again(group).await?;
+                }
+                failovers.extend(outage.recovered(group));
+            }
+        }
+        Ok(Finished {
+            totals: self.totals,
+            took,
+            failovers,
+        })
+    }
+
+    fn absorb(
+        &mut self,
+        ended: Result<Result<Totals, ClusterError>, JoinError>,
+    ) -> Result<(), ClusterError> {
+        self.totals.merge(&ended??);
+        Ok(())
+    }
+}
+
+/// All writes, acknowledged.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Finished {
+    /// What they took together.
+    pub totals: Totals,
+    /// From the first attempt to the last acknowledgement.
+    pub took: Duration,
+    /// For each group of the killed node, from the kill to its next write.
+    pub failovers: Vec<Duration>,
+}
+
+impl Shared {
+    fn saw(&self, number: u64, written: &Written) {
+        if let Some(outage) = self.outage.get() {
+            let workload = self.clients.workload();
+            outage.saw(workload.group(&workload.key(number)), written);
+        }
+    }
+
+    async fn write_again(&self, group: u64) -> Result<(), ClusterError> {
+        let workload = self.clients.workload();
+        let own = (0..self.writes).find(|&number| workload.group(&workload.key(number)) == group);
+        if let Some(number) = own {
+            self.saw(number, &self.clients.write(number).await?);
+        }
+        Ok(())
+    }
+}
+
+async fn client(shared: Arc<Shared>) -> Result<Totals, ClusterError> {
+    let mut totals = Totals::new();
+    loop {
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        if number >= shared.writes {
+            return Ok(totals);
+        }
+        let written = shared.clients.write(number).await?;
+        shared.saw(number, &written);
+        totals.add(&written);
+        shared.bar.inc(1);
+        shared
+            .acknowledged
+            .send_modify(|acknowledged| *acknowledged += 1);
+    }
+}
+
+/// A progress bar on standard error; it hides itself where nobody looks.
+pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos}/{len} {per_sec} {eta}");
+    let bar = ProgressBar::new(length).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,26 @@
+//! The main job, `kv-cluster`: node processes on loopback, many clients, a leader that is killed,
+//! and the proof that no acknowledged write was lost.
+//!
+//! It sees the nodes only as an operator does: through their files, their processes and HTTP. No
+//! file here knows Raft or the transport. [`run`] is the whole job; the other rooms are its steps.
+
+pub mod client;
+pub mod drill;
+pub mod error;
+pub mod limits;
+pub mod load;
+pub mod nodes;
+pub mod observed;
+pub mod options;
+pub mod ports;
+pub mod readback;
+pub mod report;
+pub mod run;
+pub mod status;
+pub mod wait;
+pub mod workload;
+
+pub use error::ClusterError;
+pub use options::Options;
+pub use report::Report;
+pub use run::run;

@@ -1,0 +1,214 @@
+//! The result, for people and as JSON.
+
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use serde::Serialize;
+
+use super::drill::Drill;
+use super::load::Finished;
+use super::observed::Observed;
+use super::options::Options;
+use super::readback::Readback;
+
+/// What the main job has found. Times are in milliseconds; those of a kill are absent when nobody
+/// was killed.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Node processes.
+    pub nodes: u64,
+    /// Raft groups.
+    pub groups: u64,
+    /// Clients that wrote at the same time.
+    pub clients: usize,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    /// What keys and values derive from.
+    pub seed: u64,
+    /// Writes that were acknowledged.
+    pub writes_acked: u64,
+    /// Attempts that ended without an answer or with one that does not say whether the write was
+    /// done. Each was repeated with the same bytes until it was acknowledged.
+    pub writes_unknown: u64,
+    /// Attempts that were repeated, those included.
+    pub retries: u64,
+    /// Redirects to a group's leader that were followed.
+    pub redirects: u64,
+    /// Acknowledged writes that some node does not have as they were sent.
+    pub writes_lost: u64,
+    /// Groups whose digests differ between nodes at the same applied index.
+    pub digests_differ: Vec<u64>,
+    /// The most live connections that a pair of nodes had at any time.
+    pub links_per_pair: u64,
+    /// Leaders that were killed.
+    pub leader_kills: u64,
+    /// Elections after the first of each group, over all groups.
+    pub elections: u64,
+    /// Acknowledged writes a second, the outage included.
+    pub writes_per_second: f64,
+    /// Half of the writes were acknowledged within this, all their retries included.
+    pub p50_ms: f64,
+    /// 99 of 100 writes were.
+    pub p99_ms: f64,
+    /// The node that was killed.
+    pub killed_node: Option<u64>,
+    /// Groups that the killed node led.
+    pub groups_led_by_killed: Option<usize>,
+    /// From the kill to the next write: 95 of 100 of the killed node's groups.
+    pub failover_p95_ms: Option<u64>,
+    /// From the kill to the next write: the slowest of these groups.
+    pub failover_max_ms: Option<u64>,
+    /// How long the restarted node's slowest peer took to let it in, from the first packet.
+    pub admitted_ms: Option<u64>,
+    /// From the start of the restarted node's transport to its last link, whoever dialled.
+    pub linked_ms: Option<u64>,
+    /// From the restart until the node had applied all that was committed before it.
+    pub recovered_ms: Option<u64>,
+}
+
+impl Report {
+    /// Puts together what the steps have found.
+    #[must_use]
+    pub fn new(
+        options: &Options,
+        finished: &Finished,
+        drill: Option<&Drill>,
+        observed: &Observed,
+        digests_differ: Vec<u64>,
+        readback: &Readback,
+    ) -> Self {
+        let totals = &finished.totals;
+        let quantile = |quantile| rounded(totals.latency.value_at_quantile(quantile) as f64 / 1e3);
+        let slowest = drill
+            .is_some()
+            .then(|| finished.failovers.iter().max())
+            .flatten();
+        let seconds = finished.took.as_secs_f64().max(f64::MIN_POSITIVE);
+        Self {
+            nodes: options.nodes,
+            groups: options.groups,
+            clients: options.clients,
+            value_bytes: options.value_bytes,
+            seed: options.seed,
+            writes_acked: totals.acknowledged,
+            writes_unknown: totals.unknown,
+            retries: totals.retries,
+            redirects: totals.redirects,
+            writes_lost: readback.lost.len() as u64,
+            digests_differ,
+            links_per_pair: observed.links_max(),
+            leader_kills: u64::from(drill.is_some()),
+            elections: observed.elections(),
+            writes_per_second: rounded(totals.acknowledged as f64 / seconds),
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+            killed_node: drill.map(|drill| drill.node),
+            groups_led_by_killed: drill.map(|drill| drill.led.len()),
+            failover_p95_ms: percentile(&finished.failovers, 95).map(millis),
+            failover_max_ms: slowest.copied().map(millis),
+            admitted_ms: drill.map(|drill| millis(drill.admitted)),
+            linked_ms: drill.map(|drill| millis(drill.linked)),
+            recovered_ms: drill.map(|drill| millis(drill.recovered)),
+        }
+    }
+
+    /// What is wrong with the cluster, in words; empty when it kept its promises.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.writes_lost > 0 {
+            faults.push(format!("{} acknowledged writes are lost", self.writes_lost));
+        }
+        if !self.digests_differ.is_empty() {
+            faults.push(format!(
+                "the digests of groups {:?} differ between nodes",
+                self.digests_differ
+            ));
+        }
+        if self.links_per_pair != 1 {
+            faults.push(format!(
+                "a pair of nodes had {} links at once instead of 1",
+                self.links_per_pair
+            ));
+        }
+        faults
+    }
+
+    /// The report as a table that people can read.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        let mut row = |name: &str, value: String| {
+            table.add_row([name.to_owned(), value]);
+        };
+        row("nodes, groups", format!("{}, {}", self.nodes, self.groups));
+        row("writes acknowledged", self.writes_acked.to_string());
+        row("writes lost", self.writes_lost.to_string());
+        row(
+            "digests",
+            if self.digests_differ.is_empty() {
+                "equal on all nodes".to_owned()
+            } else {
+                format!("DIFFERENT in groups {:?}", self.digests_differ)
+            },
+        );
+        row("most links of a pair", self.links_per_pair.to_string());
+        row(
+            "writes per second",
+            format!("{:.0}", self.writes_per_second),
+        );
+        row(
+            "p50, p99",
+            format!("{} ms, {} ms", self.p50_ms, self.p99_ms),
+        );
+        row(
+            "attempts repeated",
+            format!("{}, {} of unknown fate", self.retries, self.writes_unknown),
+        );
+        row("elections", self.elections.to_string());
+        if let (Some(node), Some(groups)) = (self.killed_node, self.groups_led_by_killed) {
+            let time = |time: Option<u64>| time.map_or_else(String::new, |ms| format!("{ms} ms"));
+            row("killed", format!("node {node}, which led {groups} groups"));
+            row("next write, 95 % of them", time(self.failover_p95_ms));
+            row("next write, the slowest", time(self.failover_max_ms));
+            row("restarted node let in", time(self.admitted_ms));
+            row("restarted node linked to all", time(self.linked_ms));
+            row("restarted node caught up", time(self.recovered_ms));
+        }
+        table.to_string()
+    }
+}
+
+/// The smallest value that `percent` of `values` do not exceed.
+fn percentile(values: &[Duration], percent: usize) -> Option<Duration> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Two digits behind the point are more than such a measurement is worth.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let values: Vec<Duration> = (1..=20).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&values, 95), Some(Duration::from_millis(19)));
+        assert_eq!(percentile(&values, 100), Some(Duration::from_millis(20)));
+        assert_eq!(percentile(&values[..1], 95), Some(values[0]));
+        assert_eq!(percentile(&[], 95), None);
+    }
+}

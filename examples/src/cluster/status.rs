@@ -1,0 +1,139 @@
+//! What the nodes say of themselves at `GET /status`, as far as the job looks at it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// A node.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Its id.
+    pub node: u64,
+    /// Its groups.
+    pub groups: Vec<Group>,
+    /// Its links to the others.
+    pub links: Vec<Link>,
+}
+
+/// A group on a node.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Group {
+    /// Its number.
+    pub group: u64,
+    /// What the node is in it.
+    pub state: String,
+    /// The Raft term.
+    pub term: u64,
+    /// The leader's id, as the node knows it.
+    pub leader: Option<u64>,
+    /// The index up to which the node knows entries to be committed.
+    pub committed: Option<u64>,
+    /// The last applied index.
+    pub applied: Option<u64>,
+    /// The digest over everything up to `applied`.
+    pub digest: String,
+    /// Why the group has stopped.
+    pub stopped: Option<String>,
+}
+
+/// A link of a node.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Link {
+    /// To whom.
+    pub peer: u64,
+    /// Whether it is there.
+    pub connected: bool,
+    /// The id of the node that dialled it.
+    pub dialled_by: Option<u64>,
+    /// The most live connections with this peer at any time.
+    pub links_max: u64,
+    /// From the node's start, or the loss of the link before, to this link.
+    pub established_in_ms: Option<u64>,
+    /// From the first packet of the handshake to admission.
+    pub handshake_ms: Option<u64>,
+    /// Why there is no link.
+    pub last_problem: Option<String>,
+}
+
+impl Status {
+    /// How many groups this node leads, by its own word.
+    #[must_use]
+    pub fn led(&self) -> Vec<u64> {
+        let led = self.groups.iter().filter(|group| group.state == "leader");
+        led.map(|group| group.group).collect()
+    }
+}
+
+/// What of a working cluster is missing in these answers; nothing when every group of every node
+/// knows its leader, that leader agrees, and every two nodes have a link.
+#[must_use]
+pub fn missing(all: &[Status]) -> Option<String> {
+    let leaders: BTreeMap<u64, u64> = all
+        .iter()
+        .flat_map(|status| status.led().into_iter().map(|group| (group, status.node)))
+        .collect();
+    for status in all {
+        if let Some(link) = status.links.iter().find(|link| !link.connected) {
+            let why = link.last_problem.as_deref().unwrap_or("no problem known");
+            return Some(format!(
+                "a link between nodes {} and {} ({why})",
+                status.node, link.peer
+            ));
+        }
+        if status.links.len() + 1 < all.len() {
+            return Some(format!("links of node {} to some nodes", status.node));
+        }
+        for group in &status.groups {
+            if let Some(why) = &group.stopped {
+                return Some(format!(
+                    "group {} on node {}, which has stopped: {why}",
+                    group.group, status.node
+                ));
+            }
+            let led_by = leaders.get(&group.group);
+            if led_by.is_none() || group.leader.as_ref() != led_by {
+                return Some(format!(
+                    "a leader of group {} that node {} knows (it is {} in term {})",
+                    group.group, status.node, group.state, group.term
+                ));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(node: u64, leader: Option<u64>, connected: bool) -> Status {
+        let state = if leader == Some(node) {
+            "leader"
+        } else {
+            "follower"
+        };
+        let json = serde_json::json!({
+            "node": node,
+            "groups": [{ "group": 0, "state": state, "term": 1, "leader": leader, "committed": 1,
+                         "applied": 1, "digest": "", "something": "new" }],
+            "links": [{ "peer": 3 - node, "connected": connected, "dialled_by": 1, "links_max": 1,
+                        "established_in_ms": 1, "handshake_ms": 1 }],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let (one, two) = (status(1, Some(1), true), status(2, Some(1), true));
+        assert_eq!(missing(&[one.clone(), two.clone()]), None);
+        let named = missing(&[one.clone(), status(2, Some(1), false)]).unwrap();
+        assert!(named.contains("between nodes 2 and 1"), "{named}");
+        let named = missing(&[one, status(2, None, true)]).unwrap();
+        assert!(named.contains("group 0 that node 2"), "{named}");
+        // A leader that does not know that it is one is none.
+        assert!(missing(&[status(1, Some(2), true), two]).is_some());
+    }
+}

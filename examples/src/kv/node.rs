@@ -1,0 +1,388 @@
+//! A node of the key-value store as one process runs it: the checked configuration, the sockets,
+//! the data folder, the transport, the groups and the HTTP front, started and stopped in order.
+//!
+//! This is the only room of the store that knows the transport. What an exit code or a line of
+//! output looks like is not known here.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quicraft_certs::{
+    ClusterName, CredentialError, CredentialFiles, CredentialSettings, CredentialStore,
+    Credentials, InvalidClusterName, InvalidNodeId, NodeId,
+};
+use quicraft_transport::raft::{FileSnapshots, RaftFactory, RaftTiming, serve};
+use quicraft_transport::{
+    AlreadyRegistered, GroupId, Incarnation, IncarnationError, InvalidAddress, LinkState,
+    Registration, Roster, RosterEntry, RosterError, StartError, Transport, TransportConfig,
+    TransportHandle,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinError;
+
+use super::config::Config;
+use super::folder::{DataFolder, FolderError};
+use super::host::{HostError, KvHost, raft_config};
+use super::http;
+use super::status::LinkStatus;
+use super::store::{Store, StoreError, StoreOptions};
+
+/// Below the data folder: what the transport keeps of this node's runs.
+const RUNS: &str = "runs";
+
+/// Below the data folder: snapshots that are being received.
+const RECEIVED: &str = "received";
+
+/// How long the transport may take to end what is in flight and to say goodbye. Nobody calls any
+/// more by then, so this is time for packets only.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Why a node did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The cluster's name cannot stand in a certificate.
+    #[error("cluster = {name:?} is no name of a cluster; choose DNS labels in lower case")]
+    ClusterName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidClusterName,
+    },
+    /// A node id that nobody can have.
+    #[error("a node id is wrong; number the nodes from 1")]
+    NodeId(#[from] InvalidNodeId),
+    /// A peer cannot be dialled where the configuration says.
+    #[error("the peer {peer} has no usable address; correct its --peer")]
+    PeerAddress {
+        /// The peer.
+        peer: u64,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidAddress,
+    },
+    /// The transport does not take a peer.
+    #[error("the peers do not fit; list fewer with --peer")]
+    Roster(#[from] RosterError),
+    /// Certificate, key or authority cannot be used.
+    #[error("the certificate files cannot be used (--ca, --cert, --key)")]
+    Credentials(#[from] CredentialError),
+    /// A socket cannot be bound.
+    #[error("cannot take {address} ({protocol}); stop what uses it, or give another --{setting}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// `TCP` or `UDP`.
+        protocol: &'static str,
+        /// The setting that it came from.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The count of this node's runs cannot be read or kept.
+    #[error("the count of this node's runs cannot be kept")]
+    Incarnation(#[from] IncarnationError),
+    /// The folder for snapshots that come in cannot be prepared.
+    #[error("the folder {} cannot be prepared; check its permissions", path.display())]
+    Received {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store does not open.
+    #[error("the store does not open")]
+    Store(#[from] StoreError),
+    /// The transport did not start.
+    #[error("the transport does not start")]
+    Transport(#[from] StartError),
+    /// The groups did not start or stop.
+    #[error("the groups failed")]
+    Host(#[from] HostError),
+    /// A group is served already: two groups have one number.
+    #[error("a group is served twice")]
+    Registered(#[from] AlreadyRegistered),
+    /// The HTTP server ended by itself.
+    #[error("the HTTP server failed")]
+    Http(#[source] io::Error),
+    /// A part of the start panicked.
+    #[error("a part of the node panicked")]
+    Panicked(#[from] JoinError),
+}
+
+impl NodeError {
+    /// Whether another process has an address that this node wants, so that other ports may help.
+    #[must_use]
+    pub fn is_address_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+/// The sockets of a node. They are bound before anything on the disk is changed.
+struct Sockets {
+    udp: UdpSocket,
+    http: TcpListener,
+}
+
+/// The registrations of all groups; dropping one takes its group from the peers' reach.
+#[derive(Default)]
+struct Served {
+    groups: BTreeMap<u64, Registration>,
+    failure: Option<AlreadyRegistered>,
+}
+
+/// What runs of a node, beside its HTTP front.
+struct Running {
+    host: Arc<KvHost>,
+    transport: Transport,
+    served: Arc<Mutex<Served>>,
+}
+
+/// A started node. [`Node::run`] serves until it is told to stop.
+///
+/// Dropping it stops the transport and closes the sockets; the Rafts end with their last handle.
+pub struct Node {
+    running: Running,
+    http: TcpListener,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("node", &self.running.host.config().node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a node.
+    ///
+    /// Everything that can be wrong without a look at the data is found first: certificates, peers
+    /// and the two sockets. Only then is the data folder opened, which refuses a folder of another
+    /// node or cluster untouched.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] says what to do; nothing runs then. The disk is unchanged unless the error is
+    /// of the store, the transport or the groups.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops what was started.
+    pub async fn start(config: Config) -> Result<Self, NodeError> {
+        let credentials = load_credentials(&config)?;
+        let roster = roster(&config)?;
+        let transport_config = transport_config(&config)?;
+        let sockets = bind(&config).await?;
+
+        let disk = config.clone();
+        let (store, incarnation, snapshots) =
+            tokio::task::spawn_blocking(move || open_disk(&disk)).await??;
+        let transport = Transport::builder(credentials)
+            .incarnation(incarnation)
+            .config(transport_config)
+            .roster(roster)
+            .udp_socket(sockets.udp)
+            .start()?;
+        let running = Running::start(config, store, transport, &snapshots).await?;
+        Ok(Self {
+            running,
+            http: sockets.http,
+        })
+    }
+
+    /// Serves until `stop`, then stops in order: no new requests, open requests end (5 s), the
+    /// groups leave the peers' reach and shut down (10 s), the store closes, the links say goodbye
+    /// (2 s).
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`], when the HTTP server fails or something does not end in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops the transport and the HTTP server at once. Nothing acknowledged is lost.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let handle = self.running.transport.handle();
+        let host = Arc::clone(&self.running.host);
+        let router = http::router(Arc::clone(&host), Box::new(move || links(&handle)));
+        let refuse = async move {
+            stop.await;
+            host.refuse_requests();
+        };
+        let served = http::serve(self.http, router, refuse).await;
+        let stopped = self.running.stop().await;
+        served.map_err(NodeError::Http)?;
+        stopped
+    }
+}
+
+impl Running {
+    /// Starts the groups: each is reachable by peers before it may campaign.
+    async fn start(
+        config: Config,
+        store: Store,
+        transport: Transport,
+        snapshots: &FileSnapshots,
+    ) -> Result<Self, NodeError> {
+        let served = Arc::new(Mutex::new(Served::default()));
+        let handle = transport.handle();
+        let host = KvHost::start(
+            config,
+            store,
+            |group| RaftFactory::new(&handle, GroupId::new(group), snapshots.clone()),
+            |group, raft| {
+                let id = GroupId::new(group);
+                let registration = serve(&handle, id, raft.clone(), snapshots.clone());
+                let mut served = lock(&served);
+                match registration {
+                    Ok(registration) => drop(served.groups.insert(group, registration)),
+                    Err(error) => served.failure = Some(error),
+                }
+            },
+        )
+        .await?;
+        let running = Self {
+            host: Arc::new(host),
+            transport,
+            served,
+        };
+        let failure = lock(&running.served).failure;
+        match failure {
+            None => Ok(running),
+            Some(error) => {
+                running.stop().await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn stop(self) -> Result<(), NodeError> {
+        let unregister = |group| drop(lock(&self.served).groups.remove(&group));
+        let stopped = self.host.shutdown(unregister).await;
+        let report = self.transport.shutdown(GOODBYE).await;
+        tracing::info!(target: "quicraft::kv", ?report, "the node has stopped");
+        Ok(stopped?)
+    }
+}
+
+/// The links as the front shows them.
+fn links(transport: &TransportHandle) -> Vec<LinkStatus> {
+    let own = transport.node_id().get();
+    let links = transport.status().into_iter();
+    links.map(|link| link_status(own, link)).collect()
+}
+
+fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let peer = link.peer.get();
+    LinkStatus {
+        peer,
+        connected: link.boot.is_some(),
+        state: match link.state {
+            LinkState::Up => "up",
+            LinkState::Dialling => "dialling",
+            LinkState::Parked(_) => "parked",
+            _ => "down",
+        },
+        rtt_us: link.rtt.map(micros),
+        boot: link.boot.map(|boot| format!("{boot:032x}")),
+        epoch: link.epoch,
+        bytes_sent: link.sent_bytes,
+        bytes_received: link.received_bytes,
+        dialled_by: link.boot.map(|_| if link.dialled { own } else { peer }),
+        links: link.links,
+        links_max: link.links_max,
+        links_total: link.links_total,
+        established_in_ms: link.established_in.map(millis),
+        handshake_ms: link.handshake.map(millis),
+        last_problem: link.last_problem,
+    }
+}
+
+fn lock(served: &Mutex<Served>) -> std::sync::MutexGuard<'_, Served> {
+    // A map is whole between two calls, whoever panicked.
+    served.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn load_credentials(config: &Config) -> Result<Arc<CredentialStore>, NodeError> {
+    let cluster = ClusterName::new(&config.cluster).map_err(|source| NodeError::ClusterName {
+        name: config.cluster.clone(),
+        source,
+    })?;
+    let files = &config.certificates;
+    let files = CredentialFiles::new(&files.ca, &files.cert, &files.key);
+    let mut settings = CredentialSettings::default();
+    settings.expected_cluster = Some(cluster);
+    settings.expected_node = Some(NodeId::new(config.node)?);
+    Ok(CredentialStore::new(Credentials::load(&files, &settings)?))
+}
+
+/// Who may enter: exactly the nodes of the configuration.
+fn roster(config: &Config) -> Result<Roster, NodeError> {
+    let roster = Roster::closed();
+    for (&peer, node) in config.nodes.iter().filter(|&(&id, _)| id != config.node) {
+        let address = node
+            .raft
+            .parse()
+            .map_err(|source| NodeError::PeerAddress { peer, source })?;
+        roster.insert(RosterEntry::new(NodeId::new(peer)?, vec![address]))?;
+    }
+    Ok(roster)
+}
+
+/// The links follow Raft's times: a peer is given up after it was elected around, and is back
+/// before the next election.
+fn transport_config(config: &Config) -> Result<TransportConfig, NodeError> {
+    let timing = RaftTiming::derive(&raft_config(config)?);
+    Ok(TransportConfig::default().with_timing(timing))
+}
+
+async fn bind(config: &Config) -> Result<Sockets, NodeError> {
+    let refused = |address, protocol, setting| {
+        move |source| NodeError::Bind {
+            address,
+            protocol,
+            setting,
+            source,
+        }
+    };
+    Ok(Sockets {
+        udp: UdpSocket::bind(config.listen).map_err(refused(config.listen, "UDP", "listen"))?,
+        http: TcpListener::bind(config.http)
+            .await
+            .map_err(refused(config.http, "TCP", "http"))?,
+    })
+}
+
+/// Opens what lies on the disk; blocks.
+fn open_disk(config: &Config) -> Result<(Store, Incarnation, FileSnapshots), NodeError> {
+    let folder = DataFolder::open(&config.data, &config.cluster, config.node)?;
+    let received = folder.path().join(RECEIVED);
+    let snapshots = FileSnapshots::new(&received);
+    std::fs::create_dir_all(&received)
+        .and_then(|()| snapshots.remove_partial())
+        .map_err(|source| NodeError::Received {
+            path: received,
+            source,
+        })?;
+    let incarnation = Incarnation::persisted(&folder.path().join(RUNS))?;
+    let mut options = StoreOptions::default();
+    options.cache_bytes = config.cache_bytes;
+    Ok((Store::open(folder, options)?, incarnation, snapshots))
+}
