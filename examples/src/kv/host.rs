@@ -240,6 +240,10 @@ pub(super) fn raft_config(config: &Config) -> Result<openraft::Config, HostError
         election_timeout_min: millis(raft.election_min),
         election_timeout_max: millis(raft.election_max),
         enable_pre_vote: Some(raft.pre_vote),
+        // A leader sends entries before its own disk has them. After a crash it may have lost some
+        // that its followers hold; leading on in the same term, it would give their log ids to
+        // other entries, and the followers, who compare log ids only, would keep the old ones.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: millis(SNAPSHOT_PROGRESS),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(raft.snapshot_every),
         max_in_snapshot_log_to_keep: raft.keep_entries,
