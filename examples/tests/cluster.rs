@@ -1,0 +1,150 @@
+//! The main job as a newcomer runs it, only smaller: real processes, a real SIGKILL.
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use quicraft_examples::cluster::wait::{Look, until};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The main job with its folders in `place`, so that what it leaves behind is found.
+fn kv_cluster(place: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv-cluster"));
+    command
+        .args(arguments)
+        .env("TMPDIR", place.path())
+        .env_remove("RUST_LOG");
+    command
+}
+
+/// Processes with this folder on their command line.
+#[cfg(target_os = "linux")]
+fn processes_in(place: &Path) -> Vec<String> {
+    let place = place.to_str().unwrap();
+    let all = fs::read_dir("/proc").unwrap();
+    // A process may end while we look.
+    all.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(place))
+        .collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processes_in(_place: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+fn assert_nothing_left(place: &TempDir) {
+    assert_eq!(processes_in(place.path()), Vec::<String>::new());
+    let files: Vec<_> = fs::read_dir(place.path()).unwrap().collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+/// The promise of the whole project, in small: nothing acknowledged is lost, one link per pair.
+#[test]
+fn a_killed_leader_loses_no_write() {
+    let place = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--nodes",
+        "3",
+        "--groups",
+        "4",
+        "--writes",
+        "400",
+        "--kill-leader",
+        "--json",
+    ];
+    let output = kv_cluster(&place, &arguments).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let number = |name: &str| {
+        report[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name} in {report}"))
+    };
+    assert_eq!(number("nodes"), 3.0);
+    assert_eq!(number("groups"), 4.0);
+    assert_eq!(number("writes_acked"), 400.0);
+    assert_eq!(number("writes_lost"), 0.0);
+    assert_eq!(report["digests_differ"], serde_json::json!([]));
+    assert_eq!(number("links_per_pair"), 1.0);
+    assert_eq!(number("leader_kills"), 1.0);
+    // Nobody leads on in an old term: each of the killed node's groups had an election.
+    assert!(number("groups_led_by_killed") >= 2.0, "{report}");
+    assert!(
+        number("elections") >= number("groups_led_by_killed"),
+        "{report}"
+    );
+    assert!(number("retries") > 0.0, "{report}");
+    assert!(
+        number("failover_max_ms") >= number("failover_p95_ms"),
+        "{report}"
+    );
+    for name in [
+        "writes_unknown",
+        "writes_per_second",
+        "p50_ms",
+        "p99_ms",
+        "recovered_ms",
+        "admitted_ms",
+    ] {
+        number(name);
+    }
+    assert_nothing_left(&place);
+}
+
+/// However the job ends, its nodes end with it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_job_that_is_killed_leaves_no_node_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let arguments = ["--groups", "1", "--writes", "5", "--keep"];
+    let mut job = kv_cluster(&place, &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It prints where the nodes are when they are to be kept running.
+    let mut line = String::new();
+    BufReader::new(job.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("http://127.0.0.1:"), "{line}");
+    let status = reqwest::get(line.trim()).await.unwrap();
+    assert!(status.status().is_success());
+
+    job.kill().unwrap();
+    job.wait().unwrap();
+    until(
+        "the end of all nodes",
+        Duration::from_secs(60),
+        async || {
+            let left = processes_in(place.path());
+            Ok(match (reqwest::get(line.trim()).await, left.as_slice()) {
+                (Err(_), []) => Look::There(()),
+                _ => Look::Missing(format!("the end of {left:?}")),
+            })
+        },
+    )
+    .await
+    .unwrap();
+}
+
+#[test]
+fn two_nodes_cannot_lose_one() {
+    let place = tempfile::tempdir().unwrap();
+    let output = kv_cluster(&place, &["--nodes", "2", "--kill-leader"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("at least 3 nodes"), "{stderr}");
+    assert_nothing_left(&place);
+}
