@@ -143,6 +143,7 @@ pub enum StreamCode {
 
 impl StreamCode {
     pub(crate) fn varint(self) -> VarInt {
+        // S1: the numbers.
         VarInt::from_u32(match self {
             Self::Cancelled => 0x200,
             Self::Malformed => 0x201,
@@ -167,6 +168,7 @@ mod tests {
         assert_eq!(CloseCode::from_wire(u64::MAX), None);
     }
 
+    /// C2: the classes.
     #[test]
     fn what_only_an_operator_can_mend_is_fatal() {
         assert_eq!(CloseCode::Removed.class(), CloseClass::Fatal);

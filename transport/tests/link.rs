@@ -150,6 +150,7 @@ async fn call(
         .await
 }
 
+/// H7, L3, L6: calls both ways, on Control and on streams of their own.
 #[tokio::test]
 async fn calls_flow_both_ways_on_one_link() {
     let pair = pair().await;
@@ -176,6 +177,7 @@ async fn calls_flow_both_ways_on_one_link() {
     assert_eq!(pair.two.peer(id(1)).status().links_max, 1);
 }
 
+/// R1, R2, S2, L12: a no is an answer, and the link lives on.
 #[tokio::test]
 async fn refusals_are_typed_and_the_link_lives_on() {
     let pair = pair().await;
@@ -212,6 +214,7 @@ async fn refusals_are_typed_and_the_link_lives_on() {
     assert_eq!(pair.one.peer(id(2)).status().links_total, 1);
 }
 
+/// F5, H8: the limit of a lane, and one past it.
 #[tokio::test]
 async fn bodies_at_the_limit_pass_and_one_past_it_is_refused_here() {
     let pair = pair().await;
@@ -232,6 +235,7 @@ async fn bodies_at_the_limit_pass_and_one_past_it_is_refused_here() {
     }
 }
 
+/// L7: a session.
 #[tokio::test]
 async fn a_session_answers_in_order_and_outlives_its_stream() {
     let pair = pair().await;
@@ -252,6 +256,7 @@ async fn a_session_answers_in_order_and_outlives_its_stream() {
     assert!(receiver.next().await.is_none());
 }
 
+/// L8, L9: more than the budget passes, because it is given back.
 #[tokio::test]
 async fn a_transfer_arrives_whole() {
     let pair = pair().await;
@@ -276,6 +281,7 @@ async fn a_transfer_arrives_whole() {
     assert!(matches!(error, CallError::Source { .. }), "{error}");
 }
 
+/// L4: going away.
 #[tokio::test]
 async fn a_shutdown_tells_the_peer_and_a_dropped_one_too() {
     let Pair { one, two, _serving } = pair().await;

@@ -107,6 +107,7 @@ fn carry(from: &mut Connection, to: &mut Connection, error: &mut Option<Error>) 
     }
 }
 
+/// T2, T3: both ends show who they are, over TLS 1.3.
 #[test]
 fn each_end_proves_itself_to_the_other() {
     let authority = authority(&WallClock::system());
@@ -143,6 +144,7 @@ fn an_intermediate_is_carried_along() {
 }
 
 /// Which node answered is decided after TLS, where the refusal has a code of its own.
+/// T3: the URI decides who answered.
 #[test]
 fn the_name_that_is_asked_for_proves_nothing() {
     let authority = authority(&WallClock::system());
@@ -234,6 +236,7 @@ fn a_certificate_without_its_key_is_refused() {
     assert_eq!(ends.client_error, Some(bad));
 }
 
+/// T2: a dialer shows a certificate.
 #[test]
 fn a_dialer_without_a_certificate_is_refused_and_learns_no_ca() {
     let authority = authority(&WallClock::system());
@@ -264,6 +267,7 @@ fn a_dialer_without_a_certificate_is_refused_and_learns_no_ca() {
     assert_eq!(hints.lock().unwrap().last(), Some(&0));
 }
 
+/// T2: the protocol name.
 #[test]
 fn the_protocol_name_is_needed() {
     let authority = authority(&WallClock::system());
@@ -286,6 +290,7 @@ fn the_protocol_name_is_needed() {
     }
 }
 
+/// T2: no tickets, no resumption, no 0-RTT.
 #[test]
 fn nothing_is_resumed() {
     let authority = authority(&WallClock::system());

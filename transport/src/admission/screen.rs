@@ -267,6 +267,7 @@ mod tests {
         screen(&me(), &facts, standing).map_err(|refusal| refusal.code)
     }
 
+    /// A1 to A3, H3: each rule and its code.
     #[test]
     fn each_rule_has_its_code() {
         let pinned = |pin| Standing::Member { pin: Some(pin) };
@@ -342,6 +343,7 @@ mod tests {
     }
 
     /// A cluster that is not founded yet has no uid, and meets one that is.
+    /// A1: a uid of 0 is none.
     #[test]
     fn an_unfounded_end_is_not_another_cluster() {
         assert!(verdict(MEMBER, |_, said| said.cluster_uid = 0).is_ok());

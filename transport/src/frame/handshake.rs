@@ -393,7 +393,7 @@ mod tests {
         );
     }
 
-    /// H4: a later version may append fields.
+    /// H4, V2: a later version may append fields.
     #[test]
     fn later_fields_are_skipped() {
         let hello = hello();
@@ -432,6 +432,7 @@ mod tests {
         );
     }
 
+    /// H2, H4: what can never be.
     #[test]
     fn id_zero_and_a_foreign_magic_are_refused() {
         let mut bytes = fields(&hello().encode(), HELLO);

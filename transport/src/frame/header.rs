@@ -31,6 +31,7 @@ impl Lane {
     pub const ALL: [Self; 4] = [Self::Control, Self::Append, Self::Call, Self::Snapshot];
 
     /// quinn sends streams of a higher number first.
+    // L1: the order of the lanes.
     pub(crate) const fn priority(self) -> i32 {
         match self {
             Self::Control => 3,

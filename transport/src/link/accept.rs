@@ -19,6 +19,7 @@ pub(crate) async fn accept_loop(local: Arc<LocalNode>) {
             incoming.refuse();
             continue;
         }
+        // T6: who may not even have an answer, and who proves its address first.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             // Not even an answer: it would cost us more than it cost the stranger.
             incoming.ignore();

@@ -262,6 +262,7 @@ pub(crate) async fn read_loop(link: Arc<Connection>, stream: quinn::RecvStream) 
             read = reader.next() => read,
             Some(_) = handlers.join_next() => continue,
         };
+        // L2: what ends the lane ends the link.
         let broken = match read {
             Ok(Some(frame)) => {
                 let size = frame.header.encoded_bytes() + frame.body.len();

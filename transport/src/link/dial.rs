@@ -100,6 +100,7 @@ fn after_failure(
             match (handshake.class(), handshake) {
                 (CloseClass::Fatal, HandshakeFailure::ByPeer(code)) => (PARKED_RETRY, Some(*code)),
                 (CloseClass::Retry, _) => (drawn, None),
+                // C3: anyone on the path can forge this.
                 (_, HandshakeFailure::Lost { .. }) => (FORGEABLE_RETRY.min(drawn * 60), None),
                 (CloseClass::Fatal | CloseClass::RetryAfter, _) => (RETRY_AFTER.max(drawn), None),
             }

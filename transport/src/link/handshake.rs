@@ -181,6 +181,7 @@ async fn dial_messages(
         introduction: introduce(local, generation),
     };
     write(&quic, &mut send, hello.encode()).await?;
+    // H5: each message has its limit.
     // The acceptor may have to probe an incumbent before it answers.
     let limit = HELLO_LIMIT + PROBE_LIMIT_MAX;
     let fields = read(&quic, &mut recv, Welcome::KIND, limit).await?;
@@ -195,6 +196,7 @@ async fn dial_messages(
     )?;
     let candidate = candidate(local, said, generation, true);
     probe::judge(peer, &candidate).await?;
+    // H6: the dialer adopts at Welcome, the acceptor at Confirm.
     let link = adopt(local, peer, unproven, proven, candidate, said, true)?;
     let mut confirmed = send;
     write(&quic, &mut confirmed, Confirm::new(generation).encode()).await?;
@@ -294,6 +296,7 @@ fn candidate(local: &LocalNode, said: &Introduction, generation: u64, dialled: b
 
 fn close_refused(quic: &quinn::Connection, result: &Result<(), HandshakeFailure>) {
     if let Err(HandshakeFailure::Refused(refusal)) = result {
+        // C4: a coarse text.
         // The code is exact, so that both operators see it; the words stay here.
         let wait = refusal.retry_after.as_millis();
         let text = match refusal.code.class() {

@@ -42,6 +42,7 @@ pub(crate) fn peer_certificate(
 
 /// Lifts the bounds of an unproven peer, once it is proven.
 pub(crate) fn open_windows(quic: &quinn::Connection) {
+    // L10, T5: what a proven peer may use.
     quic.set_max_concurrent_bi_streams(varint(STREAMS_MAX));
     quic.set_receive_window(varint(LINK_WINDOW_BYTES));
 }
@@ -56,6 +57,7 @@ fn transport(config: &TransportConfig, streams: u32) -> Arc<quinn::TransportConf
     let idle = VarInt::from_u32(u32::try_from(config.idle_timeout.as_millis()).unwrap_or(u32::MAX));
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+        // T4, T5: no unidirectional streams, and little before the peer is proven.
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .receive_window(varint(UNPROVEN_WINDOW_BYTES))
         .stream_receive_window(varint(STREAM_WINDOW_BYTES))
@@ -118,6 +120,7 @@ pub(crate) fn server_config(
 /// learns of our crash in one round trip: a packet for the old run is answered with a reset that the
 /// peer can verify. With the reset key alone the packet would be dropped as one with a foreign id.
 pub(crate) fn endpoint_config(incarnation: &Incarnation) -> quinn::EndpointConfig {
+    // T7: both keys come from the secret that outlives the run.
     let reset = ResetKey(incarnation.key("quicraft 2026-11 stateless reset"));
     let ids = incarnation.key("quicraft 2026-11 connection ids");
     let ids = ids
@@ -127,6 +130,7 @@ pub(crate) fn endpoint_config(incarnation: &Incarnation) -> quinn::EndpointConfi
     let mut endpoint = quinn::EndpointConfig::new(Arc::new(reset));
     endpoint
         .cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(ids)))
+        // T1: QUIC version 1 alone.
         .supported_versions(vec![1])
         .min_reset_interval(RESET_INTERVAL);
     endpoint

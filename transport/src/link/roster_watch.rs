@@ -23,6 +23,7 @@ pub(crate) async fn roster_loop(local: Arc<LocalNode>) {
                 continue;
             }
             let peer = local.peer(node);
+            // A11: the smaller id dials.
             if local.node > node {
                 await_dial(&peer);
                 continue;
@@ -53,6 +54,7 @@ fn await_dial(peer: &PeerState) {
 
 /// Closes what a peer that may not enter any more still has.
 fn end_links(local: &LocalNode, peer: &PeerState) {
+    // A9: who may not be here loses what it has.
     let code = match local.roster.standing(peer.node) {
         Standing::Removed => CloseCode::Removed,
         Standing::Suspended => CloseCode::Suspended,

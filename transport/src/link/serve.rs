@@ -92,6 +92,7 @@ pub(crate) fn panicked(link: &Connection, header: &FrameHeader) -> Refusal {
         .events
         .raise(Event::HandlerPanicked { peer, group });
     Refusal::new(
+        // R3: the call may have been run.
         RefusalCode::HandlerPanicked,
         "the handler of the call panicked",
     )
@@ -148,6 +149,7 @@ pub(crate) async fn accept_streams(link: Arc<Connection>) {
 /// Reads the first frame of a stream and hands it to its lane.
 async fn serve_stream(link: Arc<Connection>, mut send: SendStream, recv: RecvStream) {
     let mut reader = FrameReader::new(recv, link.local.config.frame_bytes_max);
+    // L5: the first frame says which lane the stream is of.
     let first = match timeout(HELLO_LIMIT, reader.next()).await {
         Ok(Ok(Some(frame))) => frame,
         Ok(Ok(None)) => return,
@@ -184,6 +186,7 @@ pub(crate) async fn refuse_unreadable(
             size,
             limit,
         }) => {
+            // L11: the call is refused, the stream ends, the link lives on.
             let text = format!("a body of {size} bytes is over the limit of {limit}");
             let refusal = Refusal::new(RefusalCode::TooLarge, text);
             let frame = refusal_frame(&header, &refusal);

@@ -188,6 +188,7 @@ mod tests {
         ));
     }
 
+    /// R5: memory in proportion to the input.
     #[test]
     fn a_short_input_cannot_claim_more_than_its_share() {
         // One byte over what a small input may claim, in a string of which nothing follows: the
@@ -215,6 +216,7 @@ mod tests {
         }
     }
 
+    /// R5: every byte is used.
     #[test]
     fn trailing_bytes_are_refused() {
         let mut bytes = encoded(&7_u64);
@@ -233,6 +235,7 @@ mod tests {
         }
     }
 
+    /// R5: at most 16 MiB.
     #[test]
     fn the_length_limit_holds_at_the_limit_and_one_past_it() {
         // 5 bytes of length stand before the text.

@@ -32,6 +32,7 @@ fn code(verdict: Verdict) -> CloseCode {
     }
 }
 
+/// A4, A10: an older epoch, until it is forgotten.
 #[test]
 fn rule_4_an_older_epoch_is_stale_and_zero_too_once_there_was_one() {
     let now = Instant::now();
@@ -51,6 +52,7 @@ fn rule_4_an_older_epoch_is_stale_and_zero_too_once_there_was_one() {
     assert_eq!(record.judge(&candidate(2, 2, 4, 1), now), Verdict::Admit);
 }
 
+/// A5: nobody is there.
 #[test]
 fn rule_5_nobody_there_is_admitted() {
     let mut record = PeerRecord::new();
@@ -58,6 +60,7 @@ fn rule_5_nobody_there_is_admitted() {
     assert_eq!(record.link(), Some(ConnectionId::new(1)));
 }
 
+/// A6, A8: the order decides.
 #[test]
 fn rule_6_only_a_higher_rank_wins_and_the_former_link_drains() {
     let now = Instant::now();
@@ -85,6 +88,7 @@ fn rule_6_only_a_higher_rank_wins_and_the_former_link_drains() {
     assert_eq!(record.next_generation(), 7);
 }
 
+/// A7: one epoch, two boots.
 #[test]
 fn rule_7_the_same_epoch_is_a_duplicate_without_a_probe() {
     let now = Instant::now();
@@ -106,6 +110,7 @@ fn rule_7_the_same_epoch_is_a_duplicate_without_a_probe() {
     );
 }
 
+/// A7: an incumbent that answers.
 #[test]
 fn rule_7_an_incumbent_that_answers_stays_and_is_left_alone_for_a_second() {
     let start = Instant::now();
@@ -138,6 +143,7 @@ fn rule_7_an_incumbent_that_answers_stays_and_is_left_alone_for_a_second() {
     assert!(matches!(verdict, Verdict::Probe { .. }));
 }
 
+/// A7: an incumbent that is silent.
 #[test]
 fn rule_7_a_silent_incumbent_is_closed_and_a_second_crash_within_the_second_is_admitted() {
     let now = Instant::now();
@@ -155,6 +161,7 @@ fn rule_7_a_silent_incumbent_is_closed_and_a_second_crash_within_the_second_is_a
     }
 }
 
+/// A8: at most four drain.
 #[test]
 fn draining_connections_are_bounded() {
     let mut record = PeerRecord::new();

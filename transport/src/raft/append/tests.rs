@@ -198,6 +198,7 @@ fn split() -> (Played, Request) {
     (Played::start(64, limits), request(10, 14, 100))
 }
 
+/// R7: a long request travels as several frames.
 #[tokio::test(start_paused = true)]
 async fn a_long_request_is_split_and_acknowledged_once() {
     let (mut played, request) = split();
@@ -270,6 +271,7 @@ async fn a_higher_vote_ends_the_session() {
     played.assert_over().await;
 }
 
+/// R8: an answer about what was not sent.
 #[tokio::test(start_paused = true)]
 async fn answers_that_cannot_be_right_are_errors_not_acknowledgements() {
     let bad = [

@@ -160,6 +160,7 @@ impl Follower {
     }
 }
 
+/// R13: a message counts only from whom it names.
 #[tokio::test(start_paused = true)]
 async fn a_message_in_the_name_of_another_node_is_refused_and_changes_nothing() {
     let follower = Follower::start().await;
@@ -186,6 +187,7 @@ async fn a_message_in_the_name_of_another_node_is_refused_and_changes_nothing() 
     )));
 }
 
+/// R13: membership is not asked.
 #[tokio::test(start_paused = true)]
 async fn the_same_messages_from_the_node_that_they_name_are_answered() {
     // Nobody told the follower of node 1: membership is not for the dispatcher to judge.
@@ -218,6 +220,7 @@ async fn a_session_appends_in_order_and_ends_with_its_requests() {
     assert_eq!(follower.machine.lines(), ["a", "b", "c"]);
 }
 
+/// R8: what ends a session.
 #[tokio::test(start_paused = true)]
 async fn a_conflict_and_a_higher_vote_end_the_session() {
     let follower = Follower::start().await;
@@ -292,6 +295,7 @@ async fn a_forged_frame_in_the_middle_of_a_session_ends_it() {
     assert_eq!(follower.vote(), leader_vote(3, 1));
 }
 
+/// R4: a method in another shape is unknown.
 #[tokio::test(start_paused = true)]
 async fn methods_are_served_in_their_own_shape_only() {
     let follower = Follower::start().await;
@@ -376,6 +380,7 @@ async fn a_verified_snapshot_is_installed() {
     ));
 }
 
+/// R11: another length or hash is corrupt.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_is_not_what_was_sent_is_corrupt_and_not_installed() {
     let follower = Follower::start().await;

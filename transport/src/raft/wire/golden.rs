@@ -32,6 +32,7 @@ const LIMITS: FrameLimits = FrameLimits {
     entry_bytes: 1 << 20,
 };
 
+/// R4, V1: the numbers of versions and methods.
 #[test]
 fn versions() {
     assert_eq!(RAFT_WIRE_VERSION, 1);
@@ -49,6 +50,7 @@ fn versions() {
     );
 }
 
+/// R6, R7: an append frame.
 #[test]
 fn append_frame() {
     let request = AppendEntriesRequest::<TestConfig> {
@@ -84,6 +86,7 @@ fn append_frame() {
     );
 }
 
+/// R8: the answers to it.
 #[test]
 fn append_replies() {
     let cases = [
@@ -102,6 +105,7 @@ fn append_replies() {
     }
 }
 
+/// R9: vote and pre-vote.
 #[test]
 fn votes() {
     let request = VoteRequest::<TestConfig> {
@@ -123,6 +127,7 @@ fn votes() {
     assert_eq!(VoteReply::decode(&bytes).unwrap(), response);
 }
 
+/// R10: the transfer and its answers.
 #[test]
 fn transfer_of_leadership() {
     let request =
@@ -165,6 +170,7 @@ fn meta() -> SnapshotMetaOf<TestConfig> {
     }
 }
 
+/// R11: the head of a snapshot and its answer.
 #[test]
 fn snapshot() {
     let head = SnapshotHead::<TestConfig>::new(leader_vote(3, 1), meta(), 1_000);
@@ -189,6 +195,7 @@ fn snapshot() {
     assert_eq!(SnapshotReply::decode(&bytes).unwrap(), response);
 }
 
+/// R12: what openraft would take for granted.
 #[test]
 fn what_no_correct_node_sends_is_refused() {
     // A candidate's vote in a leader's message, and the other way round.
