@@ -38,7 +38,7 @@ async fn a_commit_costs_one_round_trip() {
 #[tokio::test(start_paused = true)]
 async fn at_least_64_appends_are_in_flight() {
     const CLIENTS: u32 = 64;
-    const WRITES: u32 = 20;
+    const WRITES: u32 = 8;
     let cluster = SimCluster::start(SimSpec::new(3, 1, ROUND_TRIP).wide()).await;
     let leader = cluster.leader(1).await;
     let start = Instant::now();

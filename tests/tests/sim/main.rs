@@ -1,3 +1,10 @@
 //! The promises of the design about the network, held in simulation.
 
 mod commits;
+mod crashes;
+mod forgery;
+mod lanes;
+mod links;
+mod partitions;
+mod slow_disks;
+mod tasks;
