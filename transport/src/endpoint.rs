@@ -266,11 +266,14 @@ impl Transport {
         let deadline = Instant::now() + limit;
         let local = Arc::clone(&self.handle.local);
         let (calls_cut, links_closed) = shut_down(&local, deadline).await;
+        let endpoint = local.endpoint();
         drop(self);
         local.tasks.close();
         let idle = Instant::now() + quic::WAIT_IDLE_LIMIT;
         // The close frames need a moment to leave; a peer that does not answer need not hold us.
-        drop(timeout_at(deadline.max(idle), local.endpoint.wait_idle()).await);
+        if let Some(endpoint) = endpoint {
+            drop(timeout_at(deadline.max(idle), endpoint.wait_idle()).await);
+        }
         let tasks_ended = timeout_at(deadline.max(idle), local.tasks.wait())
             .await
             .is_ok();
@@ -292,12 +295,7 @@ impl Deref for Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        let local = &self.handle.local;
-        local.start_closing();
-        local
-            .endpoint
-            .close(crate::close::CloseCode::Shutdown.varint(), b"");
-        local.stop.cancel();
+        self.handle.local.stop();
     }
 }
 

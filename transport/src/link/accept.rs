@@ -14,7 +14,10 @@ use crate::limits::{HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX};
 /// Accepts connections until the endpoint is closed.
 pub(crate) async fn accept_loop(local: Arc<LocalNode>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES_HARD_MAX));
-    while let Some(incoming) = local.endpoint.accept().await {
+    let Some(endpoint) = local.endpoint() else {
+        return;
+    };
+    while let Some(incoming) = endpoint.accept().await {
         if local.is_closing() {
             incoming.refuse();
             continue;

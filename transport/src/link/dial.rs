@@ -194,8 +194,10 @@ async fn dial_one(
     let generation = lock(&peer.record).next_generation();
     let cluster = local.credentials.identity().cluster().clone();
     let name = quicraft_certs::server_name(&cluster, peer.node);
-    let connecting = local
-        .endpoint
+    let endpoint = local
+        .endpoint()
+        .ok_or_else(|| DialFailure::NoAddress("this node stops".to_owned()))?;
+    let connecting = endpoint
         .connect_with(local.client.clone(), target, &name.to_str())
         .map_err(|error| DialFailure::NoAddress(error.to_string()))?;
     let quic = timeout(local.config.dial_limit, connecting)

@@ -199,7 +199,11 @@ async fn dial_messages(
     // H6: the dialer adopts at Welcome, the acceptor at Confirm.
     let link = adopt(local, peer, unproven, proven, candidate, said, true)?;
     let mut confirmed = send;
-    write(&quic, &mut confirmed, Confirm::new(generation).encode()).await?;
+    let confirm = Confirm::new(generation).encode();
+    if let Err(error) = write(&quic, &mut confirmed, confirm).await {
+        link.link.close(CloseCode::ProtocolError, "");
+        return Err(error);
+    }
     start(link, confirmed, recv);
     Ok(())
 }
@@ -390,6 +394,9 @@ fn adopt(
         control,
     );
     let mut record = lock(&peer.record);
+    if local.stop.is_cancelled() {
+        return Err(refusal(CloseCode::Shutdown, "this node stops"));
+    }
     match record.judge(&candidate, now) {
         Verdict::Admit => {}
         Verdict::Refuse(refusal) => return Err(refusal.into()),
@@ -422,6 +429,8 @@ fn adopt(
     peer.count_live();
     peer.link.store(Some(Arc::clone(&link)));
     drop(record);
+    // From here on somebody counts it off again, whatever becomes of the handshake.
+    drop(local.spawn(watch_end(Arc::clone(&link))));
     quic::open_windows(&unproven.quic);
     Ok(Adopted { link, queue })
 }
@@ -442,8 +451,7 @@ fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
     });
     drop(local.spawn(write_loop(Arc::clone(&link), queue, send)));
     drop(local.spawn(read_loop(Arc::clone(&link), recv)));
-    drop(local.spawn(accept_streams(Arc::clone(&link))));
-    drop(local.spawn(watch_end(link)));
+    drop(local.spawn(accept_streams(link)));
 }
 
 /// Waits for the end of a connection and tells everybody who has to know.

@@ -18,6 +18,7 @@ use super::PeerState;
 use super::stats::LinkState;
 use super::transfer::SendRate;
 use crate::admission::{ConnectionId, LocalFacts};
+use crate::close::CloseCode;
 use crate::event::Events;
 use crate::service::Service;
 use crate::{GroupId, Incarnation, IncarnationError, Resolver, Roster, TransportConfig};
@@ -48,7 +49,9 @@ pub(crate) struct LocalNode {
     pub(crate) config: TransportConfig,
     pub(crate) roster: Roster,
     pub(crate) resolver: Arc<dyn Resolver>,
-    pub(crate) endpoint: quinn::Endpoint,
+    /// Until this node stops: a handle on it would keep the socket bound and its driver running.
+    endpoint: Mutex<Option<quinn::Endpoint>>,
+    address: Option<SocketAddr>,
     pub(crate) client: quinn::ClientConfig,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) events: Events,
@@ -79,7 +82,8 @@ impl LocalNode {
             credentials: parts.credentials,
             roster: parts.roster,
             resolver: parts.resolver,
-            endpoint: parts.endpoint,
+            address: parts.endpoint.local_addr().ok(),
+            endpoint: Mutex::new(Some(parts.endpoint)),
             client: parts.client,
             runtime: parts.runtime,
             events: Events::new(node),
@@ -206,8 +210,26 @@ impl LocalNode {
         lock(&self.incarnation).set_cluster_uid(uid)
     }
 
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.endpoint.local_addr().ok()
+    pub(crate) const fn local_addr(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The socket's endpoint, until this node stops.
+    pub(crate) fn endpoint(&self) -> Option<quinn::Endpoint> {
+        lock(&self.endpoint).clone()
+    }
+
+    /// Stops every task, closes every connection, and lets go of them: they hold this node as it
+    /// holds them, so that handles of the host would keep all of it alive for ever.
+    pub(crate) fn stop(&self) {
+        self.start_closing();
+        self.stop.cancel();
+        if let Some(endpoint) = lock(&self.endpoint).take() {
+            endpoint.close(CloseCode::Shutdown.varint(), b"");
+        }
+        for peer in self.peers() {
+            peer.release();
+        }
     }
 }
 

@@ -173,6 +173,15 @@ impl PeerState {
         }
     }
 
+    /// Lets go of all connections, because this node stops. No other is adopted from then on.
+    pub(crate) fn release(&self) {
+        let record = lock(&self.record);
+        let link = self.link.swap(None);
+        let connections = std::mem::take(&mut *lock(&self.connections));
+        drop(record);
+        drop((link, connections));
+    }
+
     /// The link, if new calls may go to it.
     pub(crate) fn usable(&self) -> Option<Arc<Connection>> {
         self.link.load_full().filter(|link| link.takes_calls())
