@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use openraft::BasicNode;
+use openraft::async_runtime::instant::Instant;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::type_config::alias::InstantOf;
 use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
 use quicraft_transport::raft::{MemorySnapshots, RaftFactory, serve};
 use quicraft_transport::{GroupId, Incarnation, IncarnationError, Roster, RosterEntry, Transport};
@@ -14,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::node::{SimGroup, SimNode};
 use super::spec::{LIMIT, MS, SimSpec};
-use crate::raft::{InMemory, Machine, MemLog, RaftNode};
+use crate::raft::{InMemory, Machine, MemLog, RaftNode, TypeConfig};
 use crate::switch::{Switch, address};
 
 /// What outlives a crash of a group on a node.
@@ -256,8 +259,36 @@ impl SimCluster {
             Ok(leader) => self.node(leader),
             Err(_) => panic!("group {group} has no leader that all know within {LIMIT:?}"),
         };
-        leader.group(group).lease(LIMIT).await;
+        // An older lease may have run out, if the leader was cut off.
+        let raft = &leader.group(group).raft;
+        let wait = raft.wait(Some(LIMIT));
+        let acked = wait.leader_with_quorum_acked(Some(InstantOf::<TypeConfig>::now()), "a lease");
+        if let Err(error) = acked.await {
+            panic!("node {} has no lease on group {group}: {error}", leader.id);
+        }
         leader
+    }
+
+    /// Commits a command in a group, through whichever running node leads it, as a client does
+    /// that follows hints: a write that was refused is tried again, one of unknown fate is not.
+    ///
+    /// # Panics
+    ///
+    /// If the fate of the write is unknown, or nobody takes it within [`LIMIT`].
+    pub async fn commit(&self, group: u64, bytes: &'static str) {
+        let committed = async {
+            loop {
+                let leader = self.leader(group).await;
+                match leader.group(group).write(bytes).await {
+                    Ok(_) => return,
+                    Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {}
+                    Err(error) => panic!("group {group}: {error}"),
+                }
+            }
+        };
+        if timeout(LIMIT, committed).await.is_err() {
+            panic!("group {group} commits nothing within {LIMIT:?}");
+        }
     }
 
     fn agreed_leader(&self, group: u64) -> Option<u64> {

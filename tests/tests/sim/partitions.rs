@@ -33,8 +33,7 @@ async fn an_isolated_leader_is_replaced_and_comes_back() {
 
     cluster.switch.heal();
     for group in cluster.groups() {
-        let leader = cluster.leader(group).await;
-        leader.group(group).write("after").await.expect("a commit");
+        cluster.commit(group, "after").await;
     }
     for node in cluster.nodes() {
         for group in cluster.groups() {
