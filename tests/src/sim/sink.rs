@@ -11,7 +11,7 @@ use quicraft_transport::link::TransferBody;
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{GroupId, Refusal, RefusalCode};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The group under which tests register it; no Raft group has this id.
 pub const ECHO: GroupId = GroupId::new(9_000);
@@ -19,8 +19,8 @@ pub const ECHO: GroupId = GroupId::new(9_000);
 /// Bytes that are read of a transfer at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Echoes calls and sessions, counts how often it was given each body, and takes transfers no
-/// faster than it is told, all of them together.
+/// Echoes sessions, and calls after as many milliseconds as their method says; counts how often it
+/// was given each body; and takes transfers no faster than it is told, all of them together.
 /// Clones are the same sink: one is registered, and the test asks another.
 #[derive(Debug, Clone)]
 pub struct Sink {
@@ -76,14 +76,25 @@ impl Sink {
 }
 
 impl Service for Sink {
-    fn call(&self, _: CallContext, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+    fn call(
+        &self,
+        context: CallContext,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let mut given = self
             .shared
             .given
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *given.entry(body.clone()).or_default() += 1;
-        std::future::ready(Ok(body)).boxed()
+        drop(given);
+        async move {
+            if context.method > 0 {
+                sleep(Duration::from_millis(context.method.into())).await;
+            }
+            Ok(body)
+        }
+        .boxed()
     }
 
     fn session(

@@ -1,5 +1,6 @@
 //! The promises of the design about the network, held in simulation.
 
+mod bad_bytes;
 mod commits;
 mod crashes;
 mod forgery;

@@ -7,7 +7,7 @@ use quicraft_transport::link::{CallLane, Request};
 use quicraft_transport::{Event, LinkState};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 fn alive() -> usize {
     Handle::current().metrics().num_alive_tasks()
@@ -68,13 +68,36 @@ async fn a_shutdown_in_order_tells_the_peers() {
     let mut cluster = SimCluster::start_unlinked(SimSpec::new(3, 0, 10 * MS)).await;
     cluster.linked().await;
     let leaving = cluster.take(3);
+    let echo = std::sync::Arc::new(Sink::new(1));
+    let serving = cluster
+        .node(1)
+        .transport
+        .register(ECHO, echo)
+        .expect("registered");
     let watchers: Vec<_> = cluster
         .nodes()
         .map(|node| node.transport.events())
         .collect();
-    let report = leaving.transport.shutdown(Duration::from_secs(5)).await;
+    let peer = leaving.peer(1);
+    let in_flight = peer.call(
+        CallLane::Call,
+        Request::new(ECHO, 500, "x".into()),
+        Instant::now() + LIMIT,
+    );
+    let start = Instant::now();
+    let (answer, report) = tokio::join!(in_flight, async {
+        // The call was polled first, so it is on its way.
+        leaving.transport.shutdown(Duration::from_secs(5)).await
+    });
+    answer.expect("a call in flight may end");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(report.tasks_ended, "{report:?}");
     assert_eq!((report.links_closed, report.calls_cut), (2, 0));
+    drop(serving);
     for (node, mut events) in cluster.nodes().zip(watchers) {
         let mut seen = Vec::new();
         while let Ok(event) = events.try_recv() {

@@ -1,0 +1,431 @@
+//! What a peer with a valid certificate may send, and what it gets for it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quicraft_tests::sim::{
+    ECHO, LIMIT, MS, RawHello, SimCluster, SimNode, SimSpec, Sink, Stranger,
+};
+use quicraft_tests::switch::address;
+use quicraft_transport::close::CloseCode;
+use quicraft_transport::frame::{Frame, FrameKind, HEADER_BYTES, Lane};
+use quicraft_transport::link::CallLane;
+use quicraft_transport::{
+    Event, LinkState, RefusalCode, Registration, Roster, RosterEntry, Transport,
+};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::time::{Instant, timeout};
+
+const CONTROL_LIMIT: usize = 64 << 10;
+const FRAME_LIMIT: usize = 8 << 20;
+/// The node whose certificate the stranger has. It is in the roster and does not run.
+const STRANGER: u64 = 2;
+
+/// Node 1 of two, which serves an echo, and a stranger with the certificate of the other.
+struct Victim {
+    cluster: SimCluster,
+    stranger: Stranger,
+    _serving: Registration,
+}
+
+impl Victim {
+    async fn new() -> Self {
+        let spec = SimSpec::new(2, 0, 10 * MS);
+        let mut cluster = SimCluster::start_unlinked(spec).await;
+        cluster.crash(STRANGER).await;
+        let stranger = Stranger::new(&cluster.switch, address(99), &cluster.credentials(STRANGER));
+        let echo = std::sync::Arc::new(Sink::new(1_000_000));
+        let serving = cluster.node(1).transport.register(ECHO, echo);
+        Self {
+            cluster,
+            stranger,
+            _serving: serving.expect("registered"),
+        }
+    }
+
+    fn node(&self) -> &SimNode {
+        self.cluster.node(1)
+    }
+
+    /// A connection on which `bytes` were said first, and the code that it ended with.
+    async fn refused(&self, bytes: &[u8]) -> Option<CloseCode> {
+        let (connection, _send, _recv) = self.stranger.say(address(1), bytes).await;
+        code(&connection).await
+    }
+
+    /// A link that was let in.
+    async fn link(&self) -> (Connection, SendStream, RecvStream) {
+        let link = self
+            .stranger
+            .enter(address(1), &RawHello::new(STRANGER, 1))
+            .await;
+        self.node().link_up(STRANGER).await;
+        link
+    }
+}
+
+async fn code(connection: &Connection) -> Option<CloseCode> {
+    CloseCode::from_wire(Stranger::closed(connection).await)
+}
+
+fn bytes_of(frame: &Frame) -> Bytes {
+    let mut bytes = BytesMut::new();
+    frame.header.encode(&mut bytes);
+    bytes.extend_from_slice(&frame.body);
+    bytes.freeze()
+}
+
+fn echo(lane: Lane, size: usize) -> Bytes {
+    let body = Bytes::from(vec![7; size]);
+    bytes_of(&Frame::new(FrameKind::Call, lane, 0, 1, body).for_group(ECHO))
+}
+
+/// Only the header of a frame whose body would have `size` bytes.
+fn announced(lane: Lane, size: usize) -> Bytes {
+    echo(lane, size).slice(..HEADER_BYTES)
+}
+
+/// A stream of its own, on which `bytes` were sent.
+async fn stream(connection: &Connection, bytes: &[u8]) -> (SendStream, RecvStream) {
+    let (mut send, recv) = connection.open_bi().await.expect("a stream");
+    send.write_all(bytes).await.expect("sent");
+    (send, recv)
+}
+
+/// The link carries a call all the same.
+async fn lives_on(connection: &Connection) {
+    let (_send, mut recv) = stream(connection, &echo(Lane::Call, 10)).await;
+    let answer = Stranger::frame(&mut recv).await;
+    assert_eq!(
+        (answer.header.kind, answer.body.len()),
+        (FrameKind::Reply, 10)
+    );
+    assert!(connection.close_reason().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_that_is_no_hello_is_refused() {
+    let victim = Victim::new().await;
+    let good = RawHello::new(STRANGER, 1).encode();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.to_vec();
+        bytes[at] = byte;
+        bytes
+    };
+    let zero_node = RawHello::new(0, 1).encode();
+    let bad_cluster = RawHello {
+        cluster: "Not A Name".to_owned(),
+        ..RawHello::new(STRANGER, 1)
+    };
+    let no_cluster = RawHello {
+        cluster: String::new(),
+        ..RawHello::new(STRANGER, 1)
+    };
+    let table: [(&str, Vec<u8>); 9] = [
+        ("garbage", vec![0xa5; 200]),
+        ("another magic", with(0, b'X')),
+        ("a welcome", with(4, 2)),
+        ("an unknown kind", with(4, 9)),
+        ("a reserved byte", with(5, 1)),
+        (
+            "one byte past the limit",
+            vec![b'Q', b'C', b'F', b'T', 1, 0, 0x0f, 0xf9],
+        ),
+        ("node 0", zero_node.to_vec()),
+        ("a cluster that is no name", bad_cluster.encode().to_vec()),
+        ("no cluster", no_cluster.encode().to_vec()),
+    ];
+    for (what, bytes) in table {
+        assert_eq!(
+            victim.refused(&bytes).await,
+            Some(CloseCode::BadHello),
+            "{what}"
+        );
+    }
+    // A field that is cut off.
+    let mut short = good.to_vec();
+    let length = u16::try_from(good.len() - 8 - 1).expect("short");
+    short[6..8].copy_from_slice(&length.to_be_bytes());
+    short.pop();
+    assert_eq!(
+        victim.refused(&short).await,
+        Some(CloseCode::BadHello),
+        "cut"
+    );
+    assert_eq!(victim.node().link(STRANGER).links_total, 0);
+    // After all that, the honest one is let in.
+    victim.link().await;
+}
+
+/// Unknown fields behind the known ones are for later versions; at the limit they are skipped.
+#[tokio::test(start_paused = true)]
+async fn a_hello_of_the_largest_size_is_read() {
+    let victim = Victim::new().await;
+    let mut largest = RawHello::new(STRANGER, 1).encode().to_vec();
+    largest.resize(4_096, 0);
+    largest[6..8].copy_from_slice(&(4_096_u16 - 8).to_be_bytes());
+    let (connection, _send, mut recv) = victim.stranger.say(address(1), &largest).await;
+    let mut prefix = [0; 8];
+    recv.read_exact(&mut prefix).await.expect("a welcome");
+    assert_eq!(prefix[4], 2, "a welcome");
+    assert!(connection.close_reason().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_refused_after_its_limit() {
+    let victim = Victim::new().await;
+    let hello = RawHello::new(STRANGER, 1).encode();
+    // No stream at all; half a hello; a hello without a confirm.
+    let start = Instant::now();
+    let mute = victim.stranger.connect(address(1)).await.expect("TLS");
+    assert_eq!(code(&mute).await, Some(CloseCode::HelloTimeout));
+    assert_eq!(
+        victim.refused(&hello[..20]).await,
+        Some(CloseCode::HelloTimeout)
+    );
+    assert_eq!(victim.refused(&hello).await, Some(CloseCode::HelloTimeout));
+    let took = start.elapsed();
+    // Two seconds each, and some round trips.
+    assert!((6_000 * MS..6_300 * MS).contains(&took), "{took:?}");
+    assert_eq!(victim.node().link(STRANGER).links_total, 0);
+}
+
+/// Before it is proven, a peer has one stream: another one waits, and its bytes are not sent.
+#[tokio::test(start_paused = true)]
+async fn a_second_stream_before_confirm_is_not_to_be_had() {
+    let victim = Victim::new().await;
+    let hello = RawHello::new(STRANGER, 1);
+    let (connection, mut send, _recv) = victim.stranger.say(address(1), &hello.encode()).await;
+    let early = timeout(Duration::from_secs(1), connection.open_bi()).await;
+    assert!(early.is_err(), "a stream before confirm");
+    send.write_all(&quicraft_tests::sim::confirm(1))
+        .await
+        .expect("sent");
+    let later = timeout(Duration::from_secs(1), connection.open_bi()).await;
+    later.expect("a stream after confirm").expect("a stream");
+    lives_on(&connection).await;
+}
+
+/// Each wrong hello has its own code, which both ends see.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_hello_is_refused_with_its_own_code() {
+    let victim = Victim::new().await;
+    let hello = |change: fn(&mut RawHello)| {
+        let mut hello = RawHello::new(STRANGER, 1);
+        change(&mut hello);
+        hello
+    };
+    let table = [
+        (
+            CloseCode::VersionMismatch,
+            hello(|h| (h.version_min, h.version_max) = (2, 9)),
+        ),
+        (
+            CloseCode::WrongCluster,
+            hello(|h| h.cluster = "other.example".to_owned()),
+        ),
+        (CloseCode::CodecMismatch, hello(|h| h.codec = 99)),
+        (CloseCode::RaftWireMismatch, hello(|h| h.raft_wire = 99)),
+        (CloseCode::IdMismatch, hello(|h| h.from = 3)),
+        (CloseCode::WrongTarget, hello(|h| h.to = 3)),
+    ];
+    for (expected, hello) in table {
+        let mut events = victim.node().transport.events();
+        assert_eq!(victim.refused(&hello.encode()).await, Some(expected));
+        let mut here = None;
+        while let Ok(event) = events.try_recv() {
+            if let Event::Refused { peer, code, .. } = event {
+                assert_eq!(peer.get(), STRANGER);
+                here = Some(code);
+            }
+        }
+        assert_eq!(here, Some(expected), "what this end says");
+    }
+    // A node of the cluster that the roster does not know, and one with this node's own identity.
+    for (node, expected) in [(7, CloseCode::NotMember), (1, CloseCode::SelfId)] {
+        let credentials = victim.cluster.credentials(node);
+        let other = Stranger::new(
+            &victim.cluster.switch,
+            address(100 + node as u8),
+            &credentials,
+        );
+        let (connection, _send, _recv) = other
+            .say(address(1), &RawHello::new(node, 1).encode())
+            .await;
+        assert_eq!(code(&connection).await, Some(expected));
+    }
+    let node = victim.node();
+    let removed = quicraft_transport::NodeId::new(STRANGER).expect("not 0");
+    node.transport.roster().remove(removed);
+    let hello = RawHello::new(STRANGER, 1).encode();
+    assert_eq!(victim.refused(&hello).await, Some(CloseCode::Removed));
+    assert_eq!(node.link(STRANGER).links_max, 0);
+}
+
+/// Control is shared by all groups and answers nothing that it cannot read: the link ends.
+#[tokio::test(start_paused = true)]
+async fn bad_bytes_on_control_end_the_link() {
+    let victim = Victim::new().await;
+    let mut unknown_kind = echo(Lane::Control, 1).to_vec();
+    unknown_kind[0] = 200;
+    let mut unknown_lane = echo(Lane::Control, 1).to_vec();
+    unknown_lane[1] = 200;
+    let table: [(&str, Vec<u8>, CloseCode); 5] = [
+        ("an unknown kind", unknown_kind, CloseCode::ProtocolError),
+        ("an unknown lane", unknown_lane, CloseCode::ProtocolError),
+        (
+            "a frame of another lane",
+            echo(Lane::Call, 1).to_vec(),
+            CloseCode::ProtocolError,
+        ),
+        (
+            "a report of a transfer",
+            bytes_of(&Frame::bare(FrameKind::Progress, Lane::Control, 1)).to_vec(),
+            CloseCode::ProtocolError,
+        ),
+        (
+            "one byte past the limit",
+            announced(Lane::Control, CONTROL_LIMIT + 1).to_vec(),
+            CloseCode::FrameTooLarge,
+        ),
+    ];
+    for (generation, (what, bytes, expected)) in (1..).zip(table) {
+        let hello = RawHello {
+            generation,
+            ..RawHello::new(STRANGER, 1)
+        };
+        let (connection, mut send, mut recv) = victim.stranger.enter(address(1), &hello).await;
+        // At the limit it is answered.
+        send.write_all(&echo(Lane::Control, CONTROL_LIMIT))
+            .await
+            .expect("sent");
+        assert_eq!(
+            Stranger::frame(&mut recv).await.body.len(),
+            CONTROL_LIMIT,
+            "{what}"
+        );
+        send.write_all(&bytes).await.expect("sent");
+        assert_eq!(code(&connection).await, Some(expected), "{what}");
+        victim
+            .node()
+            .link_until(STRANGER, |link| link.links == 0)
+            .await;
+    }
+}
+
+/// On the other lanes only the stream ends, with a refusal where the header could be read.
+#[tokio::test(start_paused = true)]
+async fn bad_bytes_on_other_lanes_end_their_stream() {
+    let victim = Victim::new().await;
+    let (connection, _send, _recv) = victim.link().await;
+    for lane in [Lane::Append, Lane::Call] {
+        let (_send, mut recv) = stream(&connection, &echo(lane, FRAME_LIMIT)).await;
+        let answer = Stranger::frame(&mut recv).await;
+        assert_eq!(
+            (answer.header.kind, answer.body.len()),
+            (FrameKind::Reply, FRAME_LIMIT),
+            "{lane:?}"
+        );
+    }
+    for lane in [Lane::Append, Lane::Call, Lane::Snapshot] {
+        let (_send, mut recv) = stream(&connection, &announced(lane, FRAME_LIMIT + 1)).await;
+        let answer = Stranger::frame(&mut recv).await;
+        assert_eq!(answer.header.kind, FrameKind::Refusal, "{lane:?}");
+        let refusal = RefusalCode::from_wire(answer.header.method);
+        assert_eq!(refusal, RefusalCode::TooLarge, "{lane:?}");
+        lives_on(&connection).await;
+
+        let mut unknown_kind = echo(lane, 1).to_vec();
+        unknown_kind[0] = 200;
+        let mut unknown_flags = echo(lane, 1).to_vec();
+        unknown_flags[28] = 0x80;
+        for bytes in [unknown_kind, unknown_flags] {
+            let (send, _recv) = stream(&connection, &bytes).await;
+            let stopped = timeout(LIMIT, send.stopped()).await.expect("a stop");
+            let code = stopped.expect("the link lives").expect("a code");
+            assert_eq!(code.into_inner(), 0x201, "{lane:?}: malformed");
+            lives_on(&connection).await;
+        }
+    }
+    // A stream of Control's own, beside Control.
+    let (send, _recv) = stream(&connection, &echo(Lane::Control, 1)).await;
+    let stopped = timeout(LIMIT, send.stopped()).await.expect("a stop");
+    assert!(stopped.expect("the link lives").is_some());
+    lives_on(&connection).await;
+    let link = victim.node().link(STRANGER);
+    assert_eq!((link.links_total, link.state), (1, LinkState::Up));
+}
+
+/// What a node does that is told NOT_MEMBER: it says so, and comes back.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_no_member_yet_is_let_in_when_it_is() {
+    let mut cluster = SimCluster::start_unlinked(SimSpec::new(2, 0, 10 * MS)).await;
+    cluster.linked().await;
+    cluster.crash(1).await;
+    let id = |node| quicraft_transport::NodeId::new(node).expect("not 0");
+    // Node 1 under another address, and a third node that does not know it.
+    let alone = Transport::builder(cluster.credentials(3))
+        .roster(Roster::closed())
+        .abstract_socket(cluster.switch.socket(address(3)), cluster.switch.runtime())
+        .start()
+        .expect("started");
+    let knows = Roster::closed();
+    knows
+        .insert(RosterEntry::new(id(3), vec![address(3).into()]))
+        .expect("a place");
+    let mut refused = alone.events();
+    let joining = Transport::builder(cluster.credentials(1))
+        .roster(knows)
+        .abstract_socket(cluster.switch.socket(address(1)), cluster.switch.runtime())
+        .start()
+        .expect("started");
+    let mut told = joining.events();
+    let there = timeout(LIMIT, async {
+        loop {
+            if let Event::RefusedByPeer { peer, code, .. } = told.recv().await.expect("events") {
+                return (peer.get(), code);
+            }
+        }
+    });
+    assert_eq!(there.await.expect("a refusal"), (3, CloseCode::NotMember));
+    let here = timeout(LIMIT, async {
+        loop {
+            if let Event::Refused { peer, code, .. } = refused.recv().await.expect("events") {
+                return (peer.get(), code);
+            }
+        }
+    });
+    assert_eq!(here.await.expect("a refusal"), (1, CloseCode::NotMember));
+    assert!(matches!(
+        joining.peer(id(3)).status().state,
+        LinkState::Down(_)
+    ));
+
+    alone
+        .roster()
+        .insert(RosterEntry::new(id(1), Vec::new()))
+        .expect("a place");
+    let start = Instant::now();
+    while joining.peer(id(3)).status().state != LinkState::Up {
+        timeout(LIMIT, told.recv())
+            .await
+            .expect("an event")
+            .expect("events");
+    }
+    // The wait that the code asks for is a second.
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    let deadline = Instant::now() + LIMIT;
+    let request = quicraft_transport::link::Request::new(ECHO, 0, Bytes::new());
+    let served = joining
+        .peer(id(3))
+        .call(CallLane::Call, request, deadline)
+        .await;
+    assert!(
+        matches!(served, Err(quicraft_transport::CallError::Refused { .. })),
+        "{served:?}"
+    );
+}
