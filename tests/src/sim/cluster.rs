@@ -239,9 +239,7 @@ impl SimCluster {
 
     /// Waits until each group has a leader that may write and that all running nodes know.
     pub async fn led(&self) {
-        for group in self.groups() {
-            self.leader(group).await;
-        }
+        join_all(self.groups().map(|group| self.leader(group))).await;
     }
 
     /// Waits until a group has a leader among the running nodes that may write and that all

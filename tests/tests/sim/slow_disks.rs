@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quicraft_tests::sim::{Latencies, MS, SimCluster, SimNode, SimSpec, Terms};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 const GROUPS: u64 = 16;
 /// The group with the slow log.
 const SLOW: u64 = 1;
 
-/// Writes to every group of a list, one group after the other, for this long.
+/// Writes to every group of a list, one group after the other, for this long. Commits of one group
+/// are 50 ms apart or more.
 async fn write_to(cluster: &SimCluster, groups: &[u64], lasting: Duration) -> Latencies {
-    let mut leaders: Vec<(u64, &SimNode)> = Vec::new();
-    for &group in groups {
-        leaders.push((group, cluster.leader(group).await));
-    }
+    let leaders = groups
+        .iter()
+        .map(async |&group| (group, cluster.leader(group).await));
+    let leaders: Vec<(u64, &SimNode)> = join_all(leaders).await;
     let start = Instant::now();
     let mut took = Latencies::default();
     while start.elapsed() < lasting {
@@ -24,6 +26,7 @@ async fn write_to(cluster: &SimCluster, groups: &[u64], lasting: Duration) -> La
             leader.group(*group).write("x").await.expect("a commit");
             took.push(start.elapsed());
         }
+        sleep(50 * MS).await;
     }
     took
 }
@@ -41,8 +44,8 @@ async fn slow_log(on_leader: bool) {
     let others: Vec<u64> = cluster.groups().filter(|&group| group != SLOW).collect();
     let terms = Terms::of(&cluster).without(SLOW);
 
-    // Three longest election timeouts.
-    let lasting = Duration::from_secs(6);
+    // Two longest election timeouts, and some.
+    let lasting = Duration::from_secs(5);
     let (of_slow, took) = tokio::join!(
         write_to(&cluster, &[SLOW], lasting),
         write_to(&cluster, &others, lasting)
