@@ -109,6 +109,12 @@ impl Refusal {
         }
         Self { code, text }
     }
+
+    /// A refusal as a frame brings it: a number, and bytes that may be no text.
+    pub(crate) fn from_wire(code: u16, text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        Self::new(RefusalCode::from_wire(code), text)
+    }
 }
 
 impl fmt::Display for Refusal {

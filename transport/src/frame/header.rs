@@ -209,6 +209,12 @@ impl Frame {
         Self::new(kind, lane, 0, id, Bytes::new())
     }
 
+    /// Bytes of the whole frame on the wire.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        self.header.encoded_bytes() + self.body.len()
+    }
+
     /// The same frame for a group.
     #[must_use]
     pub fn for_group(mut self, group: GroupId) -> Self {

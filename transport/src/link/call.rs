@@ -130,11 +130,10 @@ async fn exchange(
         next_id: next_id + 1,
     });
     match reply.header.kind {
-        FrameKind::Refusal => {
-            let code = RefusalCode::from_wire(reply.header.method);
-            let text = String::from_utf8_lossy(&reply.body).into_owned();
-            Err(Failure::Refused(Refusal::new(code, text)))
-        }
+        FrameKind::Refusal => Err(Failure::Refused(Refusal::from_wire(
+            reply.header.method,
+            &reply.body,
+        ))),
         _ => Ok(reply.body),
     }
 }
@@ -171,11 +170,8 @@ async fn read_reply(
         Err(FrameReadError::Stream(error)) => return Err(link.cut(&error)),
         Err(FrameReadError::Frame(error)) => return Err(link.cut(&error)),
     };
-    link.counters().received(
-        Lane::Call,
-        1,
-        frame.header.encoded_bytes() + frame.body.len(),
-    );
+    link.counters()
+        .received(Lane::Call, 1, frame.encoded_bytes());
     let answers = matches!(frame.header.kind, FrameKind::Reply | FrameKind::Refusal);
     if !answers || frame.header.id != id {
         return Err(link.cut(&"the peer answered another call on this stream"));
@@ -222,7 +218,7 @@ pub(crate) async fn serve(
             Some(frame) => frame,
             None => match reader.next().await {
                 Ok(Some(frame)) => {
-                    let size = frame.header.encoded_bytes() + frame.body.len();
+                    let size = frame.encoded_bytes();
                     link.counters().received(Lane::Call, 1, size);
                     frame
                 }

@@ -265,7 +265,7 @@ pub(crate) async fn read_loop(link: Arc<Connection>, stream: quinn::RecvStream) 
         // L2: what ends the lane ends the link.
         let broken = match read {
             Ok(Some(frame)) => {
-                let size = frame.header.encoded_bytes() + frame.body.len();
+                let size = frame.encoded_bytes();
                 link.counters().received(Lane::Control, 1, size);
                 take(&link, frame, &mut handlers).err()
             }
@@ -303,9 +303,10 @@ fn take(link: &Arc<Connection>, frame: Frame, handlers: &mut JoinSet<()>) -> Res
         FrameKind::Call => serve(link, frame, handlers),
         FrameKind::Reply | FrameKind::Pong => lane.settle(id, Ok(frame.body)),
         FrameKind::Refusal => {
-            let text = String::from_utf8_lossy(&frame.body).into_owned();
-            let code = RefusalCode::from_wire(frame.header.method);
-            lane.settle(id, Err(Refusal::new(code, text)));
+            lane.settle(
+                id,
+                Err(Refusal::from_wire(frame.header.method, &frame.body)),
+            );
         }
         FrameKind::Ping => reply(
             link,

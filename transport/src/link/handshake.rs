@@ -73,12 +73,20 @@ impl HandshakeFailure {
         if let Some(code) = close_code(error) {
             return Self::ByPeer(code);
         }
-        let refused = matches!(
-            error,
-            quinn::ConnectionError::TransportError(_)
-                | quinn::ConnectionError::ConnectionClosed(_)
-                | quinn::ConnectionError::VersionMismatch
-        );
+        let refused = match error {
+            // A node that stops or has no room refuses so; it is worth an ordinary retry.
+            quinn::ConnectionError::ConnectionClosed(close) => {
+                close.error_code != quinn::TransportErrorCode::CONNECTION_REFUSED
+            }
+            quinn::ConnectionError::TransportError(_) | quinn::ConnectionError::VersionMismatch => {
+                true
+            }
+            quinn::ConnectionError::ApplicationClosed(_)
+            | quinn::ConnectionError::Reset
+            | quinn::ConnectionError::TimedOut
+            | quinn::ConnectionError::LocallyClosed
+            | quinn::ConnectionError::CidsExhausted => false,
+        };
         Self::Lost {
             text: describe(error),
             refused,
@@ -496,5 +504,52 @@ async fn watch_end(link: Arc<Connection>) {
             reason,
             code,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quinn::{ConnectionClose, ConnectionError, TransportErrorCode};
+
+    fn class(error_code: TransportErrorCode) -> CloseClass {
+        let close = ConnectionClose {
+            error_code,
+            frame_type: None,
+            reason: bytes::Bytes::new(),
+        };
+        HandshakeFailure::ended(&ConnectionError::ConnectionClosed(close)).class()
+    }
+
+    /// What anyone on the path can forge never parks a peer.
+    #[test]
+    fn transport_errors_are_at_most_retry_after() {
+        assert_eq!(
+            class(TransportErrorCode::CONNECTION_REFUSED),
+            CloseClass::Retry
+        );
+        assert_eq!(
+            class(TransportErrorCode::crypto(49)),
+            CloseClass::RetryAfter
+        );
+        assert_eq!(
+            class(TransportErrorCode::PROTOCOL_VIOLATION),
+            CloseClass::RetryAfter
+        );
+        let lost = |error| HandshakeFailure::ended(&error).class();
+        assert_eq!(lost(ConnectionError::Reset), CloseClass::Retry);
+        assert_eq!(lost(ConnectionError::TimedOut), CloseClass::Retry);
+        assert_eq!(
+            lost(ConnectionError::VersionMismatch),
+            CloseClass::RetryAfter
+        );
+    }
+
+    #[test]
+    fn a_code_of_the_peer_keeps_its_class_and_our_own_verdict_parks_nobody() {
+        let by_peer = HandshakeFailure::ByPeer(CloseCode::Removed);
+        assert_eq!(by_peer.class(), CloseClass::Fatal);
+        let ours = refusal(CloseCode::Removed, "we removed it");
+        assert_eq!(ours.class(), CloseClass::RetryAfter);
     }
 }

@@ -160,8 +160,7 @@ async fn serve_stream(link: Arc<Connection>, mut send: SendStream, recv: RecvStr
     if first.header.kind != FrameKind::Call {
         return reader.stop(StreamCode::Malformed);
     }
-    link.counters()
-        .received(lane, 1, first.header.encoded_bytes() + first.body.len());
+    link.counters().received(lane, 1, first.encoded_bytes());
     // A stream that is closed already has no use for a priority.
     drop(send.set_priority(lane.priority()));
     match lane {

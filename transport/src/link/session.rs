@@ -20,7 +20,7 @@ use crate::error::CallError;
 use crate::event::Event;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{APPEND_STREAMS_MAX, SESSION_REQUESTS_MAX, SNAPSHOT_FLOOR};
-use crate::{GroupId, Refusal, RefusalCode, UnreachableReason};
+use crate::{GroupId, Refusal, UnreachableReason};
 
 /// What a request in flight holds, and how its answer is found.
 #[derive(Debug)]
@@ -266,15 +266,14 @@ impl SessionReceiver {
 }
 
 fn read_answer(ticket: &Ticket, frame: Frame) -> Result<Bytes, Failure> {
-    let size = frame.header.encoded_bytes() + frame.body.len();
+    let size = frame.encoded_bytes();
     ticket.link.counters().received(Lane::Append, 1, size);
     match frame.header.kind {
         FrameKind::Reply if frame.header.id == ticket.id => Ok(frame.body),
-        FrameKind::Refusal => {
-            let code = RefusalCode::from_wire(frame.header.method);
-            let text = String::from_utf8_lossy(&frame.body).into_owned();
-            Err(Failure::Refused(Refusal::new(code, text)))
-        }
+        FrameKind::Refusal => Err(Failure::Refused(Refusal::from_wire(
+            frame.header.method,
+            &frame.body,
+        ))),
         _ => Err(ticket.link.cut(&"the peer answered out of order")),
     }
 }

@@ -94,7 +94,7 @@ fn requests(link: Arc<Connection>, first: Frame, reader: FrameReader) -> Session
                 Some(frame) => frame,
                 None => {
                     let frame = reader.next().await.ok().flatten()?;
-                    let size = frame.header.encoded_bytes() + frame.body.len();
+                    let size = frame.encoded_bytes();
                     link.counters().received(Lane::Append, 1, size);
                     frame
                 }

@@ -19,9 +19,9 @@ use super::connection::{Connection, Failure};
 use super::local::{LocalNode, lock};
 use super::peer::Request;
 use super::stream::{FrameReader, ResetOnDrop, write_frames};
+use crate::Refusal;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_FLOOR};
-use crate::{Refusal, RefusalCode};
 
 /// The bound on bytes a second that a node sends as snapshots: a bucket that never fills, only a
 /// time before which the next chunk may not leave.
@@ -267,15 +267,13 @@ async fn read_answer(
             Ok(None) => return Err(link.cut(&"the peer ended the transfer without an answer")),
             Err(error) => return Err(link.cut(&error)),
         };
-        let size = frame.header.encoded_bytes() + frame.body.len();
+        let size = frame.encoded_bytes();
         link.counters().received(Lane::Snapshot, 1, size);
         match frame.header.kind {
             FrameKind::Progress => flow.stored(frame.header.id),
             FrameKind::Reply => return Ok(Ok(frame.body)),
             FrameKind::Refusal => {
-                let code = RefusalCode::from_wire(frame.header.method);
-                let text = String::from_utf8_lossy(&frame.body).into_owned();
-                return Ok(Err(Refusal::new(code, text)));
+                return Ok(Err(Refusal::from_wire(frame.header.method, &frame.body)));
             }
             _ => return Err(link.cut(&"the peer broke the protocol of a transfer")),
         }
