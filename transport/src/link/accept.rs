@@ -6,7 +6,8 @@ use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::handshake::{HandshakeFailure, Unproven, accept_side};
+use super::failure::HandshakeFailure;
+use super::handshake::{Unproven, accept_side};
 use super::local::LocalNode;
 use crate::event::Event;
 use crate::limits::{HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX};

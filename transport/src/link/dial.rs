@@ -11,7 +11,8 @@ use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Backoff;
-use super::handshake::{HandshakeFailure, Unproven, dial_side};
+use super::failure::HandshakeFailure;
+use super::handshake::{Unproven, dial_side};
 use super::local::{LocalNode, lock};
 use super::peer::PeerState;
 use super::stats::LinkState;

@@ -1,7 +1,6 @@
-//! The three messages after TLS, from both ends, and the step that makes a connection the link.
+//! The three messages after TLS, from both ends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,99 +8,19 @@ use quicraft_certs::{NodeId, PeerCertificate};
 use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, Settled, close_code, describe, forget};
-use super::control::{ControlLane, read_loop, write_loop};
+use super::adopt::{adopt, start};
+use super::failure::{HandshakeFailure, bad_hello, refusal};
 use super::local::{LocalNode, lock};
 use super::peer::PeerState;
-use super::serve::accept_streams;
-use super::stats::LinkState;
 use super::{probe, quic};
-use crate::admission::{AdmissionRefusal, Candidate, PeerFacts, ProvenNode, Rank, Verdict, screen};
+use crate::admission::{Candidate, PeerFacts, Rank, screen};
 use crate::close::{CloseClass, CloseCode};
 use crate::event::Event;
 use crate::frame::{
-    Confirm, HANDSHAKE_PREFIX_BYTES, HandshakeError, Hello, Introduction, Lane, PROTOCOL_VERSION,
-    Welcome, handshake_length,
+    Confirm, HANDSHAKE_PREFIX_BYTES, Hello, Introduction, Lane, PROTOCOL_VERSION, Welcome,
+    handshake_length,
 };
 use crate::limits::{HELLO_LIMIT, PROBE_LIMIT_MAX};
-
-/// How a handshake failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeFailure {
-    /// We refuse the peer.
-    #[error("refused: {0}")]
-    Refused(#[from] AdmissionRefusal),
-    /// The peer refused us with a code.
-    #[error("the peer refused us: {0}")]
-    ByPeer(CloseCode),
-    /// The connection ended without a code of ours; anyone on the path may have forged that.
-    #[error("{text}")]
-    Lost {
-        /// In words.
-        text: String,
-        /// Whether TLS or the transport was refused, rather than lost.
-        refused: bool,
-    },
-}
-
-impl HandshakeFailure {
-    /// What the dialer does about it.
-    pub(crate) fn class(&self) -> CloseClass {
-        match self {
-            // Our own verdict about who answered at an address: it may be another node tomorrow.
-            Self::Refused(refusal) => match refusal.code.class() {
-                CloseClass::Fatal | CloseClass::RetryAfter => CloseClass::RetryAfter,
-                CloseClass::Retry => CloseClass::Retry,
-            },
-            Self::ByPeer(code) => code.class(),
-            Self::Lost { refused: true, .. } => CloseClass::RetryAfter,
-            Self::Lost { refused: false, .. } => CloseClass::Retry,
-        }
-    }
-
-    fn lost(connection: &quinn::Connection, otherwise: &dyn std::fmt::Display) -> Self {
-        match connection.close_reason() {
-            Some(error) => Self::ended(&error),
-            None => Self::Lost {
-                text: otherwise.to_string(),
-                refused: false,
-            },
-        }
-    }
-
-    pub(crate) fn ended(error: &quinn::ConnectionError) -> Self {
-        if let Some(code) = close_code(error) {
-            return Self::ByPeer(code);
-        }
-        let refused = match error {
-            // A node that stops or has no room refuses so; it is worth an ordinary retry.
-            quinn::ConnectionError::ConnectionClosed(close) => {
-                close.error_code != quinn::TransportErrorCode::CONNECTION_REFUSED
-            }
-            quinn::ConnectionError::TransportError(_) | quinn::ConnectionError::VersionMismatch => {
-                true
-            }
-            quinn::ConnectionError::ApplicationClosed(_)
-            | quinn::ConnectionError::Reset
-            | quinn::ConnectionError::TimedOut
-            | quinn::ConnectionError::LocallyClosed
-            | quinn::ConnectionError::CidsExhausted => false,
-        };
-        Self::Lost {
-            text: describe(error),
-            refused,
-        }
-    }
-}
-
-fn refusal(code: CloseCode, detail: impl Into<String>) -> HandshakeFailure {
-    HandshakeFailure::Refused(AdmissionRefusal::new(code, detail))
-}
-
-/// A message that does not decode.
-fn bad_hello(error: &HandshakeError) -> HandshakeFailure {
-    refusal(CloseCode::BadHello, error.to_string())
-}
 
 /// A connection whose TLS is done and whose peer is not proven yet.
 pub(crate) struct Unproven {
@@ -356,200 +275,5 @@ async fn read(
             CloseCode::HelloTimeout,
             "a handshake message did not come",
         )),
-    }
-}
-
-/// A connection that was adopted and whose tasks do not run yet.
-struct Adopted {
-    link: Arc<Connection>,
-    queue: super::control::ControlQueue,
-}
-
-/// Makes a judged connection the link, under the lock of the peer's record.
-fn adopt(
-    local: &Arc<LocalNode>,
-    peer: &Arc<PeerState>,
-    unproven: Unproven,
-    proven: ProvenNode,
-    candidate: Candidate,
-    said: &Introduction,
-    dialled: bool,
-) -> Result<Adopted, HandshakeFailure> {
-    let now = Instant::now();
-    let absent_since = lock(&peer.lost_at).unwrap_or(local.started);
-    let settled = Settled {
-        proven,
-        candidate,
-        dialled,
-        frame_bytes_max: local
-            .config
-            .frame_bytes_max
-            .min(said.frame_bytes_max as usize),
-        entry_bytes_max: local
-            .config
-            .entry_bytes_max
-            .min(said.entry_bytes_max as usize),
-        certificate: unproven.certificate,
-        handshake: now - unproven.started,
-        established_in: now - absent_since,
-    };
-    let (control, queue) = ControlLane::new();
-    let link = Connection::new(
-        Arc::clone(local),
-        Arc::clone(peer),
-        unproven.quic.clone(),
-        settled,
-        control,
-    );
-    let mut record = lock(&peer.record);
-    if local.stop.is_cancelled() {
-        return Err(refusal(CloseCode::Shutdown, "this node stops"));
-    }
-    match record.judge(&candidate, now) {
-        Verdict::Admit => {}
-        Verdict::Refuse(refusal) => return Err(refusal.into()),
-        Verdict::Probe { .. } => {
-            // Another boot was adopted since this one was judged; it comes back and is probed for.
-            drop(record.probe_ended(crate::admission::ProbeOutcome::Answered, now));
-            return Err(refusal(CloseCode::Busy, "another boot came first"));
-        }
-    }
-    let previous = record.adopt(&candidate);
-    let overflow = record.overflow();
-    let previous = {
-        let mut connections = lock(&peer.connections);
-        let previous = connections
-            .iter()
-            .find(|known| Some(known.id()) == previous)
-            .cloned();
-        if let Some(known) = connections
-            .iter()
-            .find(|known| Some(known.id()) == overflow)
-        {
-            known.close(CloseCode::Retired, "too many connections drain");
-        }
-        connections.push(Arc::clone(&link));
-        previous
-    };
-    if let Some(previous) = previous {
-        previous.drain();
-    }
-    peer.count_live();
-    peer.link.store(Some(Arc::clone(&link)));
-    drop(record);
-    // From here on somebody counts it off again, whatever becomes of the handshake.
-    drop(local.spawn(watch_end(Arc::clone(&link))));
-    quic::open_windows(&unproven.quic);
-    Ok(Adopted { link, queue })
-}
-
-/// Starts the tasks of an adopted connection; each ends with it.
-fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
-    let Adopted { link, queue } = adopted;
-    let (local, peer) = (Arc::clone(&link.local), Arc::clone(&link.peer));
-    *lock(&peer.address) = Some(link.address());
-    peer.enter(LinkState::Up);
-    // Whoever waits for this event finds the state that it tells of.
-    local.events.raise(Event::LinkUp {
-        peer: peer.node,
-        address: link.address(),
-        dialled: link.dialled(),
-        boot: link.boot(),
-        took: link.handshake(),
-    });
-    drop(local.spawn(write_loop(Arc::clone(&link), queue, send)));
-    drop(local.spawn(read_loop(Arc::clone(&link), recv)));
-    drop(local.spawn(accept_streams(link)));
-}
-
-/// Waits for the end of a connection and tells everybody who has to know.
-async fn watch_end(link: Arc<Connection>) {
-    let error = link.quic.closed().await;
-    link.leave_live();
-    link.control.fail_all();
-    let (peer, local) = (&link.peer, &link.local);
-    let was_link = lock(&peer.record).lost(link.id());
-    forget(&peer.connections, link.id());
-    let same = |current: &Option<Arc<Connection>>| {
-        current
-            .as_ref()
-            .is_some_and(|current| current.id() == link.id())
-    };
-    if same(&peer.link.load_full()) {
-        peer.link
-            .rcu(|current| if same(current) { None } else { current.clone() });
-    }
-    let reason = describe(&error);
-    peer.problem(&reason);
-    let code = close_code(&error);
-    if was_link || peer.link.load().is_none() {
-        *lock(&peer.lost_at) = Some(Instant::now());
-        if peer.link.load().is_none() {
-            // A node that dials is about to try; one that is dialled has to wait for the peer.
-            let dials = local.node < peer.node && local.roster.get(peer.node).is_some();
-            let fatal = code.is_some_and(|code| code.class() == CloseClass::Fatal);
-            match code {
-                Some(code) if fatal && dials => peer.park(code, &local.events),
-                _ if dials && !local.is_closing() => peer.enter(LinkState::Dialling),
-                _ => peer.enter(LinkState::Down(reason.clone())),
-            }
-        }
-        peer.redial.notify_one();
-    }
-    if peer.live.load(Ordering::Acquire) == 0 {
-        let address = link.address();
-        local.events.raise(Event::LinkDown {
-            peer: peer.node,
-            address,
-            reason,
-            code,
-        });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use quinn::{ConnectionClose, ConnectionError, TransportErrorCode};
-
-    fn class(error_code: TransportErrorCode) -> CloseClass {
-        let close = ConnectionClose {
-            error_code,
-            frame_type: None,
-            reason: bytes::Bytes::new(),
-        };
-        HandshakeFailure::ended(&ConnectionError::ConnectionClosed(close)).class()
-    }
-
-    /// What anyone on the path can forge never parks a peer.
-    #[test]
-    fn transport_errors_are_at_most_retry_after() {
-        assert_eq!(
-            class(TransportErrorCode::CONNECTION_REFUSED),
-            CloseClass::Retry
-        );
-        assert_eq!(
-            class(TransportErrorCode::crypto(49)),
-            CloseClass::RetryAfter
-        );
-        assert_eq!(
-            class(TransportErrorCode::PROTOCOL_VIOLATION),
-            CloseClass::RetryAfter
-        );
-        let lost = |error| HandshakeFailure::ended(&error).class();
-        assert_eq!(lost(ConnectionError::Reset), CloseClass::Retry);
-        assert_eq!(lost(ConnectionError::TimedOut), CloseClass::Retry);
-        assert_eq!(
-            lost(ConnectionError::VersionMismatch),
-            CloseClass::RetryAfter
-        );
-    }
-
-    #[test]
-    fn a_code_of_the_peer_keeps_its_class_and_our_own_verdict_parks_nobody() {
-        let by_peer = HandshakeFailure::ByPeer(CloseCode::Removed);
-        assert_eq!(by_peer.class(), CloseClass::Fatal);
-        let ours = refusal(CloseCode::Removed, "we removed it");
-        assert_eq!(ours.class(), CloseClass::RetryAfter);
     }
 }

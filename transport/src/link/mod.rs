@@ -5,12 +5,14 @@
 
 // In the order of a call's way: who asks, over which connection, on which lane.
 mod accept;
+mod adopt;
 mod backoff;
 mod budget;
 mod call;
 mod connection;
 mod control;
 mod dial;
+mod failure;
 mod handshake;
 mod local;
 mod peer;
