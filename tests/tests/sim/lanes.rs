@@ -104,8 +104,9 @@ async fn heartbeats_pass_a_saturating_snapshot() {
     }
 }
 
-/// The same in real time, where threads run beside each other.
+/// The same in real time, where threads run beside each other. More bytes than the link's window,
+/// or nothing would have to wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_pass_a_saturating_snapshot_in_real_time() {
-    saturate(4, 24 * MIB).await;
+    saturate(4, 40 * MIB).await;
 }
