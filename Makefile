@@ -38,12 +38,16 @@ doc: ## A step of verify: the documentation of the public API.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 deny: ## A step of verify: licences, bans, sources and advisories of the dependencies.
-	@if cargo deny --version >/dev/null 2>&1; then \
-		cargo deny --locked check licenses bans sources && \
-		cargo deny --locked check advisories; \
-	else \
+	@if ! cargo deny --version >/dev/null 2>&1; then \
 		echo "skipped: licences, bans, sources and advisories, because cargo-deny is not installed"; \
 		echo "         (cargo install cargo-deny --locked)"; \
+	else \
+		cargo deny --locked check licenses bans sources || exit 1; \
+		if cargo deny fetch db >/dev/null 2>&1; then \
+			cargo deny --locked check advisories; \
+		else \
+			echo "skipped: advisories, because their database cannot be fetched"; \
+		fi; \
 	fi
 
 test: ## A step of verify: all tests.
