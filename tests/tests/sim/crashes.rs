@@ -17,6 +17,7 @@ fn is_down(event: &Event, node: u64) -> bool {
 /// A restarted process answers packets for its former run with a stateless reset that its peers
 /// can verify, because its keys are those of the former run. Without them they would hold the old
 /// link until it was silent for its idle timeout.
+/// T7: the keys of the former run.
 #[tokio::test(start_paused = true)]
 async fn a_survivor_learns_of_a_crash_in_one_round_trip() {
     let mut cluster = SimCluster::start(SimSpec::new(3, 1, ROUND_TRIP)).await;

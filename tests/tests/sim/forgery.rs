@@ -20,6 +20,7 @@ fn vote_request(node: u64) -> BytesMut {
     body
 }
 
+/// R13: over a whole link.
 #[tokio::test(start_paused = true)]
 async fn a_forged_origin_is_refused() {
     let cluster = SimCluster::start(SimSpec::new(3, 1, 10 * MS)).await;

@@ -95,6 +95,7 @@ async fn saturate(count: u64, bytes: u64) -> Duration {
 /// The bytes that nobody reads yet fill the windows of streams and of the link. One stream is held
 /// by its own window; several without a budget take all that the link has, and a heartbeat waits
 /// for credit that comes at the pace of the disk.
+/// L1, L9: budgets and priorities.
 #[tokio::test(start_paused = true)]
 async fn heartbeats_pass_a_saturating_snapshot() {
     for (count, mib) in [(1, 24), (4, 40)] {

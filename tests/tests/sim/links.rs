@@ -35,6 +35,7 @@ async fn calls(from: &SimNode, to: u64) -> Outcome {
 }
 
 /// From the first moment both ends call each other, and their dials may cross.
+/// A11: one link, whoever calls first.
 #[tokio::test(start_paused = true)]
 async fn one_link_per_pair() {
     let mut answered = 0;

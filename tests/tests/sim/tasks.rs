@@ -63,6 +63,7 @@ async fn dropping_the_transport_ends_all_its_tasks() {
 }
 
 /// A shutdown lets a call in flight end, tells the peers at once, and joins all tasks.
+/// L4: going away.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_in_order_tells_the_peers() {
     let mut cluster = SimCluster::start_unlinked(SimSpec::new(3, 0, 10 * MS)).await;
