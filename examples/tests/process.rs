@@ -30,7 +30,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(ClusterName::new(CLUSTER).unwrap()).unwrap();
         let mut ports = Ports::default();
-        let mut address = || format!("127.0.0.1:{}", ports.next().unwrap());
+        let mut address = || format!("127.0.0.1:{}", ports.draw().unwrap());
         let mut setup = Self {
             settings: BTreeMap::from([
                 ("cluster", CLUSTER.to_owned()),

@@ -1,5 +1,11 @@
 //! Two transports on loopback sockets: what the lanes carry, and what they refuse.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a step of a test that fails ends the test, also outside its own function"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -36,8 +36,17 @@ async fn start(authority: &Authority, id: u64) -> Result<Node, Box<dyn Error>> {
     let (log, machine) = new_mem_store();
     let network = RaftFactory::new(&transport.handle(), GROUP, MemorySnapshots::new());
     let raft = Raft::new(id, Arc::new(Config::default()), network, log, machine).await?;
-    let serving = serve(&transport.handle(), GROUP, raft.clone(), MemorySnapshots::new())?;
-    Ok(Node { raft, transport, _serving: serving })
+    let serving = serve(
+        &transport.handle(),
+        GROUP,
+        raft.clone(),
+        MemorySnapshots::new(),
+    )?;
+    Ok(Node {
+        raft,
+        transport,
+        _serving: serving,
+    })
 }
 
 #[tokio::main]
@@ -54,18 +63,39 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let members = BTreeMap::from([(1, ()), (2, ())]);
     nodes[0].raft.initialize(members).await?;
-    nodes[0].raft.wait(Some(LIMIT)).leader_with_quorum_acked(None, "to lead").await?;
+    nodes[0]
+        .raft
+        .wait(Some(LIMIT))
+        .leader_with_quorum_acked(None, "to lead")
+        .await?;
 
-    let request = ClientRequest { client: "me".into(), serial: 1, status: "hello".into() };
+    let request = ClientRequest {
+        client: "me".into(),
+        serial: 1,
+        status: "hello".into(),
+    };
     let written = nodes[0].raft.client_write(request).await?;
     let index = Some(written.log_id.index);
-    nodes[1].raft.wait(Some(LIMIT)).applied_index_at_least(index, "to replicate").await?;
-    println!("log entry {} is on both nodes, over one link:", written.log_id.index);
+    nodes[1]
+        .raft
+        .wait(Some(LIMIT))
+        .applied_index_at_least(index, "to replicate")
+        .await?;
+    println!(
+        "log entry {} is on both nodes, over one link:",
+        written.log_id.index
+    );
     for link in nodes[0].transport.status() {
-        println!("  node 1 to node {}: {:?}, round trip {:?}", link.peer, link.state, link.rtt);
+        println!(
+            "  node 1 to node {}: {:?}, round trip {:?}",
+            link.peer, link.state, link.rtt
+        );
     }
 
-    for Node { raft, transport, .. } in nodes {
+    for Node {
+        raft, transport, ..
+    } in nodes
+    {
         raft.shutdown().await?;
         transport.shutdown(LIMIT).await;
     }

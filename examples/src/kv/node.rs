@@ -382,7 +382,8 @@ fn open_disk(config: &Config) -> Result<(Store, Incarnation, FileSnapshots), Nod
             source,
         })?;
     let incarnation = Incarnation::persisted(&folder.path().join(RUNS))?;
-    let mut options = StoreOptions::default();
-    options.cache_bytes = config.cache_bytes;
+    let options = StoreOptions {
+        cache_bytes: config.cache_bytes,
+    };
     Ok((Store::open(folder, options)?, incarnation, snapshots))
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use super::config::Settings;
 use super::config::{Config, ConfigError};
 use super::node::{Node, NodeError};
-use super::config::Settings;
 use super::stop::StopSignal;
 
 /// The exit code when another process has one of the node's addresses; all other failures are 1.

@@ -132,16 +132,14 @@ impl SimNode {
     #[must_use]
     pub fn current_leader(&self, group: u64) -> Option<u64> {
         let metrics = self.group(group).raft.metrics();
-        let leader = metrics.borrow_watched().current_leader;
-        leader
+        metrics.borrow_watched().current_leader
     }
 
     /// The term of a group.
     #[must_use]
     pub fn term(&self, group: u64) -> u64 {
         let metrics = self.group(group).raft.metrics();
-        let term = metrics.borrow_watched().current_term;
-        term
+        metrics.borrow_watched().current_term
     }
 }
 

@@ -455,9 +455,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Hello::decode(&bytes);
-            let _ = Welcome::decode(&bytes);
-            let _ = Confirm::decode(&bytes);
+            drop(Hello::decode(&bytes));
+            drop(Welcome::decode(&bytes));
+            drop(Confirm::decode(&bytes));
         }
     }
 }
