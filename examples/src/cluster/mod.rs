@@ -2,7 +2,7 @@
 //! and the proof that no acknowledged write was lost.
 //!
 //! It sees the nodes only as an operator does: through their files, their processes and HTTP. No
-//! file here knows Raft or the transport. [`run`] is the whole job; the other rooms are its steps.
+//! file here knows Raft or the transport. [`run()`] is the whole job; the other rooms are its steps.
 
 pub mod client;
 pub mod drill;

@@ -103,6 +103,7 @@ async fn lives_on(connection: &Connection) {
     assert!(connection.close_reason().is_none());
 }
 
+/// H2, H4: what can never be a hello.
 #[tokio::test(start_paused = true)]
 async fn a_hello_that_is_no_hello_is_refused() {
     let victim = Victim::new().await;
@@ -158,6 +159,7 @@ async fn a_hello_that_is_no_hello_is_refused() {
 }
 
 /// Unknown fields behind the known ones are for later versions; at the limit they are skipped.
+/// H2, H4: the limit itself, and fields of a later version.
 #[tokio::test(start_paused = true)]
 async fn a_hello_of_the_largest_size_is_read() {
     let victim = Victim::new().await;
@@ -171,6 +173,7 @@ async fn a_hello_of_the_largest_size_is_read() {
     assert!(connection.close_reason().is_none());
 }
 
+/// H5: each message has its limit.
 #[tokio::test(start_paused = true)]
 async fn silence_is_refused_after_its_limit() {
     let victim = Victim::new().await;
@@ -191,6 +194,7 @@ async fn silence_is_refused_after_its_limit() {
 }
 
 /// Before it is proven, a peer has one stream: another one waits, and its bytes are not sent.
+/// T5, H6: little before the peer is proven.
 #[tokio::test(start_paused = true)]
 async fn a_second_stream_before_confirm_is_not_to_be_had() {
     let victim = Victim::new().await;
@@ -207,6 +211,7 @@ async fn a_second_stream_before_confirm_is_not_to_be_had() {
 }
 
 /// Each wrong hello has its own code, which both ends see.
+/// A1, A2: each with its code.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_hello_is_refused_with_its_own_code() {
     let victim = Victim::new().await;
@@ -263,6 +268,7 @@ async fn a_wrong_hello_is_refused_with_its_own_code() {
 }
 
 /// Control is shared by all groups and answers nothing that it cannot read: the link ends.
+/// L2, F4, F5: what ends Control ends the link.
 #[tokio::test(start_paused = true)]
 async fn bad_bytes_on_control_end_the_link() {
     let victim = Victim::new().await;
@@ -314,6 +320,7 @@ async fn bad_bytes_on_control_end_the_link() {
 }
 
 /// On the other lanes only the stream ends, with a refusal where the header could be read.
+/// L5, L11, S1, S2: the stream ends, the link lives on.
 #[tokio::test(start_paused = true)]
 async fn bad_bytes_on_other_lanes_end_their_stream() {
     let victim = Victim::new().await;
@@ -357,6 +364,7 @@ async fn bad_bytes_on_other_lanes_end_their_stream() {
 }
 
 /// What a node does that is told NOT_MEMBER: it says so, and comes back.
+/// A2, C2, C4: retry-after.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_no_member_yet_is_let_in_when_it_is() {
     let mut cluster = SimCluster::start_unlinked(SimSpec::new(2, 0, 10 * MS)).await;

@@ -100,6 +100,7 @@ mod tests {
     }
 
     /// What anyone on the path can forge never parks a peer.
+    /// C3: it can be forged.
     #[test]
     fn transport_errors_are_at_most_retry_after() {
         assert_eq!(
