@@ -7,6 +7,7 @@
 mod documents;
 mod protocol;
 mod rule;
+mod sabotages;
 mod source;
 mod style;
 mod walls;
