@@ -10,12 +10,14 @@
 //! - [`Terms`]: the term of every group on every node, to see whether anybody was elected;
 //! - [`Latencies`]: what calls and commits took;
 //! - [`Sink`]: a service of an application beside Raft: it echoes calls, and takes transfers slowly;
+//! - [`Saturation`]: a link full of snapshots, and what heartbeats take on it;
 //! - [`Stranger`]: a bare QUIC client with a certificate that speaks raw bytes, good or bad.
 
 mod cluster;
 mod hello;
 mod latencies;
 mod node;
+mod saturation;
 mod sink;
 mod spec;
 mod stranger;
@@ -25,6 +27,7 @@ pub use self::cluster::SimCluster;
 pub use self::hello::{RawHello, confirm};
 pub use self::latencies::Latencies;
 pub use self::node::{SimGroup, SimNode};
+pub use self::saturation::{Saturated, Saturation};
 pub use self::sink::{ECHO, Sink};
 pub use self::spec::{LIMIT, MS, SimSpec};
 pub use self::stranger::Stranger;

@@ -131,15 +131,21 @@ impl SimNode {
     /// The leader of a group, as this node knows it.
     #[must_use]
     pub fn current_leader(&self, group: u64) -> Option<u64> {
-        let metrics = self.group(group).raft.metrics();
-        metrics.borrow_watched().current_leader
+        self.group(group)
+            .raft
+            .metrics()
+            .borrow_watched()
+            .current_leader
     }
 
     /// The term of a group.
     #[must_use]
     pub fn term(&self, group: u64) -> u64 {
-        let metrics = self.group(group).raft.metrics();
-        metrics.borrow_watched().current_term
+        self.group(group)
+            .raft
+            .metrics()
+            .borrow_watched()
+            .current_term
     }
 }
 
