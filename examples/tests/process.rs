@@ -30,7 +30,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(ClusterName::new(CLUSTER).unwrap()).unwrap();
         let mut ports = Ports::default();
-        let mut address = || format!("127.0.0.1:{}", ports.draw().unwrap());
+        let mut address = || format!("127.0.0.1:{}", ports.take().unwrap());
         let mut setup = Self {
             settings: BTreeMap::from([
                 ("cluster", CLUSTER.to_owned()),
@@ -272,6 +272,15 @@ impl Running {
         running
     }
 
+    /// The Raft terms of all groups.
+    async fn terms(setup: &Setup) -> Vec<u64> {
+        let url = format!("http://{}/status", setup.settings["http"]);
+        let status: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let groups = status["groups"].as_array().unwrap();
+        let terms = groups.iter().map(|group| group["term"].as_u64().unwrap());
+        terms.collect()
+    }
+
     async fn ends(&mut self) -> Option<i32> {
         until("the end of the node", Duration::from_secs(60), async || {
             Ok(match self.0.try_wait().unwrap() {
@@ -295,6 +304,7 @@ async fn a_node_stops_in_order_and_has_its_data_when_it_is_back() {
     assert!(written.status().is_success());
     // Two processes on one folder would ruin it; the ports are refused first.
     assert!(!setup.command().output().unwrap().status.success());
+    let before = Running::terms(&setup).await;
 
     let id = node.0.id().to_string();
     let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
@@ -304,6 +314,14 @@ async fn a_node_stops_in_order_and_has_its_data_when_it_is_back() {
     let _node = Running::start(&setup).await;
     let read = reqwest::get(&url).await.unwrap();
     assert_eq!(read.text().await.unwrap(), "hello");
+    // It was the leader, but it must not lead on in its old term: a leader's own disk may lack
+    // entries that its followers have, and it would give their log ids to others.
+    let after = Running::terms(&setup).await;
+    let newer = before
+        .iter()
+        .zip(&after)
+        .all(|(before, after)| after > before);
+    assert!(newer, "{before:?}, then {after:?}");
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ impl Nodes {
             let mut port = || {
                 let what = "a free port";
                 let refused = |source| ClusterError::System { what, source };
-                ports.draw().map_err(refused)
+                ports.take().map_err(refused)
             };
             places.push(Place {
                 raft: port()?,

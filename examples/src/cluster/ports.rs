@@ -24,7 +24,7 @@ impl Ports {
     /// # Errors
     ///
     /// What the system says when not even a random port is to be had.
-    pub fn draw(&mut self) -> io::Result<u16> {
+    pub fn take(&mut self) -> io::Result<u16> {
         for _ in 0..DRAWS {
             let port = rand::rng().random_range(QUIET);
             if !self.0.contains(&port) && is_free(port) {
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn no_port_is_given_twice_or_taken_from_another() {
         let mut ports = Ports::default();
-        let given: BTreeSet<u16> = (0..50).map(|_| ports.draw().unwrap()).collect();
+        let given: BTreeSet<u16> = (0..50).map(|_| ports.take().unwrap()).collect();
         assert_eq!(given.len(), 50);
         let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(!is_free(held.local_addr().unwrap().port()));
