@@ -36,6 +36,8 @@ pub struct Saturated {
     pub took: Duration,
     /// What small calls on Control took, one every 50 ms.
     pub heartbeats: Latencies,
+    /// What they took meanwhile on a link without snapshots: what the machine itself costs.
+    pub beside: Latencies,
     /// Whether any group had an election.
     pub elected: bool,
 }
@@ -60,20 +62,29 @@ impl Saturation {
         let spec = SimSpec::new(3, 4, Self::ROUND_TRIP).on(conditions);
         let cluster = SimCluster::start(spec).await;
         let leader = cluster.leader(1).await;
-        let Some(other) = cluster.nodes().find(|node| node.id != leader.id) else {
+        let followers: Vec<_> = cluster
+            .nodes()
+            .filter(|node| node.id != leader.id)
+            .collect();
+        let [other, beside] = followers[..] else {
             panic!("three nodes");
         };
-        let sink = Arc::new(Sink::new(Self::DISK_BYTES_PER_SECOND));
-        let serving = other.transport.register(ECHO, sink);
-        let _serving = serving.unwrap_or_else(|error| panic!("{error}"));
+        let _serving = [other, beside].map(|node| {
+            let sink = Arc::new(Sink::new(Self::DISK_BYTES_PER_SECOND));
+            let serving = node.transport.register(ECHO, sink);
+            serving.unwrap_or_else(|error| panic!("{error}"))
+        });
         let terms = Terms::of(&cluster);
         let start = Instant::now();
         let bytes = self.bytes / self.transfers;
         let transfers = join_all((0..self.transfers).map(|_| transfer(leader, other.id, bytes)));
-        let heartbeats = heartbeats(leader, other.id, transfers).await;
+        let mut on_busy = Latencies::default();
+        let busy = async { on_busy = heartbeats(leader, other.id, transfers).await };
+        let beside = heartbeats(leader, beside.id, busy).await;
         Saturated {
             took: start.elapsed(),
-            heartbeats,
+            heartbeats: on_busy,
+            beside,
             elected: Terms::of(&cluster) != terms,
         }
     }
