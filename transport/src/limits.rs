@@ -55,8 +55,10 @@ pub const APPEND_BUDGET_BYTES: usize = 16 * MIB;
 /// waits, to its deadline.
 pub const CALL_BUDGET_BYTES: usize = 7 * MIB + 512 * KIB;
 
-/// Bytes of snapshots in flight on a link; given back as the receiver stores them.
-pub const SNAPSHOT_BUDGET_BYTES: usize = 8 * MIB;
+/// Bytes of snapshots in flight on a link; given back as the receiver stores them. 4 MiB carry
+/// 160 Mbit/s at a round trip of 200 ms; with 8 MiB the burst of a starting snapshot filled the
+/// queue of a slow path for so long that one heartbeat in fifty was late.
+pub const SNAPSHOT_BUDGET_BYTES: usize = 4 * MIB;
 
 /// Bytes set aside for Control, which has no budget of its own because its queue bounds it.
 pub const CONTROL_RESERVE_BYTES: usize = 256 * KIB;
@@ -77,6 +79,13 @@ pub const CONTROL_QUEUE_BYTES_MAX: usize = 4 * MIB;
 
 /// Calls of a peer on Control that may be running here at once. Past it: refused `Busy`.
 pub const CONTROL_HANDLERS_MAX: usize = 16_384;
+
+/// Answers that wait for a place in the queue of Control. A peer that goes on asking and does not
+/// read its answers loses the link with `OVERLOADED`.
+pub const CONTROL_ANSWERS_MAX: usize = 16_384;
+
+/// Bytes of calls and answers that wait on Control (16 MiB); same reaction.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * MIB;
 
 /// Frames that one write on Control gathers at most: 64 KiB of heartbeats or so.
 pub const CONTROL_WRITE_FRAMES_MAX: usize = 256;
@@ -134,6 +143,10 @@ pub const HANDSHAKES_SOFT_MAX: usize = 32;
 /// quinn 0.11.12) are 6 MB.
 pub const HANDSHAKES_HARD_MAX: usize = 128;
 
+/// Connections whose TLS is done and whose hello is not judged yet. All of them have shown a
+/// certificate of the cluster; past it a newcomer is closed with `OVERLOADED`.
+pub const HELLOS_PENDING_MAX: usize = 256;
+
 /// Bounds of the time that an incumbent has to answer a probe; within them 8 round trips.
 pub const PROBE_LIMIT_MIN: Duration = Duration::from_secs(1);
 /// See [`PROBE_LIMIT_MIN`].
@@ -148,7 +161,7 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Draining connections to one peer. One more closes the oldest.
 pub const DRAINING_MAX: usize = 4;
 
-/// Peers in the roster. Past it an entry is refused.
+/// Peers in the roster that were not removed. Past it an entry is refused.
 pub const PEERS_MAX: usize = 1_024;
 
 /// Addresses of one peer.

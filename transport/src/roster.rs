@@ -143,7 +143,7 @@ impl Roster {
         let mut slots = self.slots();
         match slots.get(&node) {
             Some(Slot::Removed) => return Err(RosterError::Removed(node)),
-            None if slots.len() >= PEERS_MAX => {
+            None if known(&slots) >= PEERS_MAX => {
                 return Err(RosterError::Full {
                     node,
                     limit: PEERS_MAX,
@@ -246,6 +246,12 @@ impl Roster {
     }
 }
 
+/// Nodes that were not removed; the removed ones are remembered for ever and take no place.
+fn known(slots: &BTreeMap<NodeId, Slot>) -> usize {
+    let removed = |slot: &&Slot| matches!(slot, Slot::Removed);
+    slots.len() - slots.values().filter(removed).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,7 +325,12 @@ mod tests {
                 .unwrap();
         }
         let past = RosterEntry::new(id(PEERS_MAX as u64 + 1), Vec::new());
-        assert!(matches!(roster.insert(past), Err(RosterError::Full { .. })));
+        assert!(matches!(
+            roster.insert(past.clone()),
+            Err(RosterError::Full { .. })
+        ));
+        roster.remove(id(2));
+        assert_eq!(roster.insert(past), Ok(()));
         let addresses = |count: u16| (1..=count).map(|port| format!("a:{port}").parse().unwrap());
         let limit = u16::try_from(ADDRESSES_MAX).unwrap();
         roster

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use quicraft_certs::{Authority, ClusterName, CredentialStore};
+use quicraft_transport::limits::{CALLS_IN_FLIGHT_MAX, CONTROL_QUEUE_FRAMES_MAX};
 use quicraft_transport::link::{CallLane, Request, TransferBody};
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{
@@ -322,4 +323,43 @@ async fn who_is_unknown_or_oneself_is_unreachable_at_once() {
         .await
         .unwrap_err();
     assert!(matches!(reason(error), UnreachableReason::Down(_)));
+}
+
+/// L3, L4: a full lane refuses at once, and what is in flight goes on.
+#[tokio::test]
+async fn a_lane_at_its_limit_is_full_and_one_past_it_is_refused_at_once() {
+    let pair = pair().await;
+    let peer = pair.one.peer(id(2));
+    for (lane, limit) in [
+        (CallLane::Call, CALLS_IN_FLIGHT_MAX),
+        (CallLane::Control, CONTROL_QUEUE_FRAMES_MAX),
+    ] {
+        let deadline = Instant::now() + LIMIT;
+        let never = || Box::pin(peer.call(lane, Request::new(GROUP, 3, Bytes::new()), deadline));
+        // Polled once each, without a chance for the lane's writer to run in between.
+        let mut calls: Vec<_> = (0..limit).map(|_| never()).collect();
+        for call in &mut calls {
+            assert!(futures_util::poll!(call.as_mut()).is_pending(), "{lane:?}");
+        }
+        let error = match futures_util::poll!(never().as_mut()) {
+            std::task::Poll::Ready(Err(error)) => error,
+            other => panic!("{lane:?}: {other:?}"),
+        };
+        assert!(
+            matches!(
+                &error,
+                CallError::Unreachable {
+                    reason: UnreachableReason::LaneFull { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(peer.status().in_flight, limit, "{lane:?}");
+        drop(calls);
+        assert_eq!(peer.status().in_flight, 0, "{lane:?}");
+    }
+    let body = Bytes::from_static(b"after");
+    let answer = call(&pair.one, 2, CallLane::Call, 0, body.clone()).await;
+    assert_eq!(answer.unwrap(), body);
 }

@@ -42,9 +42,10 @@ pub async fn drill(
     observed: &mut Observed,
     load: &Load,
     groups: u64,
+    seed: u64,
 ) -> Result<Drill, ClusterError> {
     // Its counters end with it, so this look also notes the links of its first run.
-    let (victim, led) = most_leading(nodes, clients, observed).await?;
+    let (victim, led) = most_leading(nodes, clients, observed, seed).await?;
     let killed = nodes.kill(victim).await?;
     load.watch_outage(groups, killed, Instant::now());
 
@@ -72,6 +73,7 @@ async fn most_leading(
     nodes: &mut Nodes,
     clients: &Clients,
     observed: &mut Observed,
+    seed: u64,
 ) -> Result<(usize, Vec<u64>), ClusterError> {
     until("a node that leads", START, async || {
         nodes.check()?;
@@ -79,13 +81,19 @@ async fn most_leading(
             Ok(all) => all,
             Err(missing) => return Ok(Look::Missing(missing)),
         };
-        let led = all.iter().map(Status::led).enumerate();
-        // Of two that lead as many, the first.
-        let most = led.rev().max_by_key(|(_, led)| led.len());
-        Ok(match most {
-            Some((node, led)) if !led.is_empty() => Look::There((node, led)),
-            _ => Look::Missing("a node that leads a group".to_owned()),
-        })
+        let led: Vec<_> = all.iter().map(Status::led).enumerate().collect();
+        let most = led.iter().map(|(_, led)| led.len()).max().unwrap_or(0);
+        if most == 0 {
+            return Ok(Look::Missing("a node that leads a group".to_owned()));
+        }
+        let mut most: Vec<_> = led
+            .into_iter()
+            .filter(|(_, led)| led.len() == most)
+            .collect();
+        // Of those that lead as many, the seed chooses, so that nodes that dial and nodes that
+        // are dialled are both killed.
+        let chosen = usize::try_from(seed % most.len() as u64).unwrap_or(0);
+        Ok(Look::There(most.swap_remove(chosen)))
     })
     .await
 }

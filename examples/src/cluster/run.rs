@@ -100,7 +100,8 @@ async fn job(options: &Options, nodes: &mut Nodes) -> Result<Report, ClusterErro
         let enough = options.writes.saturating_mul(KILL_AT_PERCENT) / 100;
         load.reached(enough).await?;
         let groups = options.groups;
-        drilled = Some(drill(nodes, &clients, &mut observed, &load, groups).await?);
+        let seed = options.seed;
+        drilled = Some(drill(nodes, &clients, &mut observed, &load, groups, seed).await?);
     }
     let led = drilled.as_ref().map_or(&[][..], |drill| &drill.led);
     let finished = load.finish(led).await?;

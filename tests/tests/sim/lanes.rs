@@ -16,8 +16,8 @@ async fn heartbeats_pass_a_saturating_snapshot() {
         let saturation = Saturation {
             transfers,
             bytes: mib * MIB,
-            // Half of what is under way on the path: 50 ms.
-            queue_bytes: 625_000,
+            // Three quarters of what is under way on the path: 75 ms. A starting snapshot fills it.
+            queue_bytes: 937_500,
         };
         let seen = saturation.run().await;
         let (p50, p99) = (seen.heartbeats.p50(), seen.heartbeats.p99());

@@ -9,12 +9,16 @@ use tokio::time::{Instant, timeout};
 use super::failure::HandshakeFailure;
 use super::handshake::{Unproven, accept_side};
 use super::local::LocalNode;
+use crate::close::CloseCode;
 use crate::event::Event;
-use crate::limits::{HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX};
+use crate::limits::{
+    HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX, HELLOS_PENDING_MAX,
+};
 
 /// Accepts connections until the endpoint is closed.
 pub(crate) async fn accept_loop(local: Arc<LocalNode>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES_HARD_MAX));
+    let hellos = Arc::new(Semaphore::new(HELLOS_PENDING_MAX));
     let Some(endpoint) = local.endpoint() else {
         return;
     };
@@ -35,11 +39,21 @@ pub(crate) async fn accept_loop(local: Arc<LocalNode>) {
             drop(incoming.retry());
             continue;
         }
-        drop(local.spawn(admit(Arc::clone(&local), incoming, slot)));
+        drop(local.spawn(admit(
+            Arc::clone(&local),
+            incoming,
+            slot,
+            Arc::clone(&hellos),
+        )));
     }
 }
 
-async fn admit(local: Arc<LocalNode>, incoming: Incoming, slot: OwnedSemaphorePermit) {
+async fn admit(
+    local: Arc<LocalNode>,
+    incoming: Incoming,
+    slot: OwnedSemaphorePermit,
+    hellos: Arc<Semaphore>,
+) {
     let started = Instant::now();
     let address = incoming.remote_address();
     let failed = |reason: String| {
@@ -58,6 +72,10 @@ async fn admit(local: Arc<LocalNode>, incoming: Incoming, slot: OwnedSemaphorePe
     };
     // TLS has proven a certificate of the cluster; the bound on strangers is for strangers.
     drop(slot);
+    let Ok(_pending) = hellos.try_acquire() else {
+        quic.close(CloseCode::Overloaded.varint(), b"");
+        return failed(format!("{HELLOS_PENDING_MAX} hellos are pending"));
+    };
     let handshake = async {
         let unproven = Unproven::new(quic, started)?;
         accept_side(&local, unproven).await

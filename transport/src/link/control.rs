@@ -23,8 +23,8 @@ use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameKind, Lane};
 use crate::limits::{
-    CONTROL_BODY_BYTES_MAX, CONTROL_HANDLERS_MAX, CONTROL_QUEUE_BYTES_MAX,
-    CONTROL_QUEUE_FRAMES_MAX, CONTROL_WRITE_FRAMES_MAX,
+    CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWERS_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_HANDLERS_MAX,
+    CONTROL_QUEUE_BYTES_MAX, CONTROL_QUEUE_FRAMES_MAX, CONTROL_WRITE_FRAMES_MAX,
 };
 use crate::{Refusal, RefusalCode, UnreachableReason};
 
@@ -267,7 +267,10 @@ pub(crate) async fn read_loop(link: Arc<Connection>, stream: quinn::RecvStream) 
             Ok(Some(frame)) => {
                 let size = frame.encoded_bytes();
                 link.counters().received(Lane::Control, 1, size);
-                take(&link, frame, &mut handlers).err()
+                let taken = take(&link, frame, &mut handlers);
+                taken
+                    .and_then(|()| check_answers(&link, handlers.len()))
+                    .err()
             }
             Ok(None) => Some(CloseCode::ProtocolError),
             Err(FrameReadError::Frame(FrameError::TooLarge { .. })) => {
@@ -290,6 +293,17 @@ pub(crate) async fn read_loop(link: Arc<Connection>, stream: quinn::RecvStream) 
             link.control.fail_all();
             return;
         }
+    }
+}
+
+/// Whether the peer reads its answers. One that only asks would make us keep what it asked for.
+fn check_answers(link: &Connection, handlers: usize) -> Result<(), CloseCode> {
+    let bytes = link.control.queued_bytes.load(Ordering::Acquire);
+    let fine = handlers <= CONTROL_HANDLERS_MAX + CONTROL_ANSWERS_MAX;
+    if fine && bytes <= CONTROL_ANSWER_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(CloseCode::Overloaded)
     }
 }
 
