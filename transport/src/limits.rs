@@ -56,8 +56,8 @@ pub const APPEND_BUDGET_BYTES: usize = 16 * MIB;
 pub const CALL_BUDGET_BYTES: usize = 7 * MIB + 512 * KIB;
 
 /// Bytes of snapshots in flight on a link; given back as the receiver stores them. 4 MiB carry
-/// 160 Mbit/s at a round trip of 200 ms; with 8 MiB the burst of a starting snapshot filled the
-/// queue of a slow path for so long that one heartbeat in fifty was late.
+/// 160 Mbit/s at a round trip of 200 ms; with 8 MiB the burst of a starting snapshot fills the
+/// queue of a slow path for so long that more than one heartbeat in a hundred is late.
 pub const SNAPSHOT_BUDGET_BYTES: usize = 4 * MIB;
 
 /// Bytes set aside for Control, which has no budget of its own because its queue bounds it.

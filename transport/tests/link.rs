@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use quicraft_certs::{Authority, ClusterName, CredentialStore};
-use quicraft_transport::limits::{CALLS_IN_FLIGHT_MAX, CONTROL_QUEUE_FRAMES_MAX};
+use quicraft_transport::limits::{
+    CALLS_IN_FLIGHT_MAX, CONTROL_QUEUE_FRAMES_MAX, SESSION_REQUESTS_MAX, SNAPSHOT_STREAMS_MAX,
+};
 use quicraft_transport::link::{CallLane, Request, TransferBody};
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{
@@ -52,19 +54,30 @@ impl Service for Echo {
 
     fn session(
         &self,
-        _: CallContext,
+        context: CallContext,
         requests: SessionRequests,
     ) -> Result<SessionReplies, Refusal> {
+        if context.method == 3 {
+            let never = async move {
+                let _unread = requests;
+                std::future::pending().await
+            };
+            return Ok(futures_util::stream::once(never).boxed());
+        }
         Ok(requests.map(Ok).boxed())
     }
 
     fn transfer(
         &self,
-        _: CallContext,
+        context: CallContext,
         head: Bytes,
         mut body: TransferBody,
     ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         Box::pin(async move {
+            if context.method == 3 {
+                let _unread = body;
+                return std::future::pending().await;
+            }
             let (mut sum, mut count, mut buffer) = (0_u64, 0_u64, vec![0; 50_000]);
             loop {
                 match body.read(&mut buffer).await {
@@ -362,4 +375,43 @@ async fn a_lane_at_its_limit_is_full_and_one_past_it_is_refused_at_once() {
     let body = Bytes::from_static(b"after");
     let answer = call(&pair.one, 2, CallLane::Call, 0, body.clone()).await;
     assert_eq!(answer.unwrap(), body);
+}
+
+/// L7: a session stops taking requests at its limit, and goes on when it may.
+#[tokio::test]
+async fn a_session_takes_as_many_requests_as_its_window_and_not_one_more() {
+    let pair = pair().await;
+    let (mut sender, _receiver) = pair.one.peer(id(2)).session(GROUP, 3, LIMIT);
+    for number in 0..SESSION_REQUESTS_MAX {
+        let sent = timeout(LIMIT, sender.send(Bytes::from_static(b"x"))).await;
+        assert!(matches!(sent, Ok(Ok(()))), "request {number}: {sent:?}");
+    }
+    let past = sender.send(Bytes::from_static(b"x"));
+    tokio::pin!(past);
+    assert!(futures_util::poll!(past.as_mut()).is_pending());
+}
+
+/// L9: one transfer more than a link carries at once waits, and gives up at its stall limit.
+#[tokio::test]
+async fn transfers_of_a_link_are_bounded() {
+    let pair = pair().await;
+    let peer = pair.one.peer(id(2));
+    let send = |limit| {
+        let request = Request::new(GROUP, 3, Bytes::new());
+        Box::pin(peer.transfer(request, 1 << 30, tokio::io::repeat(0), limit))
+    };
+    let running = async {
+        let all = (0..SNAPSHOT_STREAMS_MAX).map(|_| send(LIMIT));
+        futures_util::future::select_all(all).await.0
+    };
+    let past = async {
+        // The others are polled first and have taken their places.
+        tokio::task::yield_now().await;
+        send(Duration::from_millis(200)).await
+    };
+    tokio::select! {
+        biased;
+        ended = running => panic!("a transfer that nobody reads has ended: {ended:?}"),
+        waited = past => assert!(matches!(waited, Err(CallError::Timeout { .. })), "{waited:?}"),
+    }
 }

@@ -298,3 +298,47 @@ async fn watch_progress(link: &Connection, flow: &Flow, stall_limit: Duration) -
         starving.set(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_transfers_take_turns_at_the_rate() {
+        let rate = SendRate::new(1_000);
+        let start = Instant::now();
+        rate.turn(500).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        rate.turn(1_000).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(500));
+        rate.turn(1).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(1_500));
+        let unlimited = SendRate::new(0);
+        unlimited.turn(usize::MAX).await;
+        unlimited.turn(usize::MAX).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(1_500));
+    }
+
+    #[tokio::test]
+    async fn a_share_comes_back_only_for_bytes_that_were_sent() {
+        let budget = Budget::new(100);
+        let flow = Flow {
+            budget: budget.clone(),
+            shares: Mutex::default(),
+            stored: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            moved: Notify::new(),
+        };
+        flow.take(40, 40).await;
+        flow.take(100, 60).await;
+        assert_eq!(budget.left(), 0);
+        flow.stored(39);
+        assert_eq!(budget.left(), 0, "a chunk is stored whole or not");
+        flow.stored(40);
+        assert_eq!(budget.left(), 40);
+        // A receiver that claims more than it was sent gets no more than all of it back.
+        flow.stored(u64::MAX);
+        assert_eq!(budget.left(), 100);
+        assert_eq!(flow.stored.load(Ordering::Acquire), 100);
+    }
+}
