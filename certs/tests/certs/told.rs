@@ -1,7 +1,8 @@
 //! What is told about a refused certificate: little to the peer, all to the log and the observer.
 
+use std::cell::RefCell;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use quicraft_certs::{
@@ -13,9 +14,23 @@ use tracing::{Event, Metadata, Subscriber, span};
 use crate::handshake::{Handshake, authority, node, store};
 use crate::odd::{NOW, at};
 
-/// Collects the text of everything that is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+thread_local! {
+    /// What this thread has logged.
+    static LOGGED: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Collects what each thread logs, for the whole process: a subscriber of one scope only would lose
+/// lines whenever another test's thread makes tracing forget who is interested.
+struct Log;
+
+/// Runs `work` and returns what it logged in this thread.
+fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
+    LOGGED.take();
+    let result = work();
+    (result, LOGGED.take())
+}
 
 impl Subscriber for Log {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -37,10 +52,11 @@ impl Subscriber for Log {
                 write!(self.0, " {field}={value:?}").unwrap();
             }
         }
-        let mut text = self.0.lock().unwrap();
-        text.push_str(event.metadata().target());
-        event.record(&mut Fields(&mut text));
-        text.push('\n');
+        LOGGED.with_borrow_mut(|text| {
+            text.push_str(event.metadata().target());
+            event.record(&mut Fields(text));
+            text.push('\n');
+        });
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -66,8 +82,7 @@ fn the_peer_learns_no_detail_and_the_log_has_it() {
     Handshake::between(&one, &two).done();
     clock.advance(Duration::from_secs(88));
 
-    let log = Log::default();
-    let ends = tracing::subscriber::with_default(log.clone(), || Handshake::between(&one, &two));
+    let (ends, log) = logged(|| Handshake::between(&one, &two));
     let error = ends.server_error.unwrap();
     assert_eq!(
         error.to_string(),
@@ -75,7 +90,6 @@ fn the_peer_learns_no_detail_and_the_log_has_it() {
     );
     assert!(!format!("{error:?}").contains(|character: char| character.is_ascii_digit()));
 
-    let log = log.0.lock().unwrap();
     let line = log.lines().find(|line| line.contains("refused")).unwrap();
     assert!(line.starts_with("quicraft::link"), "{line}");
     for part in [
@@ -120,15 +134,13 @@ fn refusals_are_logged_within_bounds() {
         let name = server_name(one.identity().cluster(), node(2));
         drop(Handshake::run(client.clone(), server, name));
     };
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
+    let ((), log) = logged(|| {
         for _ in 0..15 {
             refused();
         }
         clock.advance(Duration::from_secs(1));
         refused();
     });
-    let log = log.0.lock().unwrap();
     let lines = log.lines().filter(|line| line.contains("refused"));
     assert_eq!(lines.count(), 11);
     assert!(log.lines().last().unwrap().contains("left_out=5"), "{log}");
