@@ -22,6 +22,20 @@ pub struct TransportConfig {
     pub dial_backoff_max: Duration,
     /// Time for one dial of one address, TLS included (1 s).
     pub dial_limit: Duration,
+    /// How long the node with the larger id leaves a dial to the other one (250 ms), so that two
+    /// dials rarely cross. Where only the larger id can reach the other, this is what it costs.
+    pub dial_grace: Duration,
+    /// Dials of this node under way at once (32), over all peers; one more waits its turn. As many
+    /// as a node accepts without asking for a validated address.
+    pub dials_max: usize,
+    /// A link that carried no call for this long is closed by the end that dialled it, if that end
+    /// keeps no link to the peer ([`Dial::ByNeed`](crate::Dial::ByNeed)); at most a quarter later
+    /// (5 min). `None` keeps all links.
+    pub idle_link_timeout: Option<Duration>,
+    /// Whether a link survives a new address of the node that dialled it (off). With it, anyone who
+    /// can copy a packet faster than the path can make this node answer elsewhere for a round trip
+    /// (RFC 9000, section 9.3); without it, the link is replaced after its idle timeout.
+    pub migration: bool,
     /// A link without a received packet for this long is lost (3 s); at least three keep-alives.
     pub idle_timeout: Duration,
     /// A packet is sent at least this often (500 ms).
@@ -74,6 +88,10 @@ impl Default for TransportConfig {
             dial_backoff_min: Duration::from_millis(50),
             dial_backoff_max: Duration::from_millis(500),
             dial_limit: Duration::from_secs(1),
+            dial_grace: Duration::from_millis(250),
+            dials_max: limits::HANDSHAKES_SOFT_MAX,
+            idle_link_timeout: Some(Duration::from_secs(300)),
+            migration: false,
             idle_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_millis(500),
             initial_rtt: Duration::from_millis(50),
@@ -131,6 +149,10 @@ impl TransportConfig {
         let above_zero = [
             ("dial_backoff_min", self.dial_backoff_min),
             ("dial_limit", self.dial_limit),
+            (
+                "idle_link_timeout",
+                self.idle_link_timeout.unwrap_or(Duration::MAX),
+            ),
             ("keep_alive", self.keep_alive),
             ("initial_rtt", self.initial_rtt),
             ("append_stall_limit", self.append_stall_limit),
@@ -168,6 +190,8 @@ impl TransportConfig {
             &self.entry_bytes_max,
             "from 1 to half of frame_bytes_max",
         )?;
+        let dials = self.dials_max;
+        check(dials > 0, "dials_max", &dials, "at least 1")?;
         let sent = self.snapshots_sent_max;
         check(sent > 0, "snapshots_sent_max", &sent, "at least 1")?;
         check(
@@ -230,6 +254,11 @@ mod tests {
             "datagram_bytes_max"
         );
         assert_eq!(named(|c| c.snapshots_sent_max = 0), "snapshots_sent_max");
+        assert_eq!(named(|c| c.dials_max = 0), "dials_max");
+        assert_eq!(
+            named(|c| c.idle_link_timeout = Some(Duration::ZERO)),
+            "idle_link_timeout"
+        );
     }
 
     #[test]

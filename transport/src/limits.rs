@@ -158,6 +158,10 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A replaced connection may finish its calls for this long.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// A link on which the peer said `Done` is kept for this long while another one may be on its way:
+/// its last handshake message and the `Done` left together, so this is for lost packets.
+pub const HANDOVER_LIMIT: Duration = Duration::from_secs(1);
+
 /// Draining connections to one peer. One more closes the oldest.
 pub const DRAINING_MAX: usize = 4;
 

@@ -12,6 +12,18 @@ use crate::PeerAddress;
 use crate::admission::Standing;
 use crate::limits::{ADDRESSES_MAX, PEERS_MAX};
 
+/// When a node is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Dial {
+    /// At once, and again whenever the link is lost: for nodes that share a group.
+    #[default]
+    Eager,
+    /// At the first call, and while a Raft client of it exists. A link that is not used is closed
+    /// after [`idle_link_timeout`](crate::TransportConfig::idle_link_timeout).
+    ByNeed,
+}
+
 /// What the roster holds about one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +34,8 @@ pub struct RosterEntry {
     pub addresses: Vec<PeerAddress>,
     /// SHA-256 of the subject public key info that its certificate must have, if it is pinned.
     pub pin: Option<[u8; 32]>,
+    /// When it is dialled; eagerly unless it is set.
+    pub dial: Dial,
 }
 
 impl RosterEntry {
@@ -32,7 +46,15 @@ impl RosterEntry {
             node,
             addresses,
             pin: None,
+            dial: Dial::Eager,
         }
+    }
+
+    /// The same node, dialled only when a call needs it.
+    #[must_use]
+    pub const fn by_need(mut self) -> Self {
+        self.dial = Dial::ByNeed;
+        self
     }
 
     /// The same node, but only with this key.
@@ -158,18 +180,16 @@ impl Roster {
         Ok(())
     }
 
-    /// Learns where a node is, as `insert` does, but keeps a pin that is known already.
+    /// Learns where a node is, as `insert` does, but keeps what else is known of it.
     ///
     /// # Errors
     ///
     /// [`RosterError`]; the roster is unchanged then.
     pub fn learn(&self, node: NodeId, addresses: Vec<PeerAddress>) -> Result<(), RosterError> {
-        let pin = self.get(node).and_then(|entry| entry.pin);
-        self.insert(RosterEntry {
-            node,
-            addresses,
-            pin,
-        })
+        let known = self.get(node);
+        let mut entry = known.unwrap_or_else(|| RosterEntry::new(node, Vec::new()));
+        entry.addresses = addresses;
+        self.insert(entry)
     }
 
     /// Removes a node for good: it is told so at its next handshake, and its id is not taken again.

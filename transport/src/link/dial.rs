@@ -10,7 +10,6 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Backoff;
 use super::failure::HandshakeFailure;
 use super::handshake::{Unproven, dial_side};
 use super::local::{LocalNode, lock};
@@ -19,6 +18,7 @@ use super::stats::LinkState;
 use crate::address::dial_order;
 use crate::close::{CloseClass, CloseCode};
 use crate::event::{Event, Events};
+use crate::life::Backoff;
 use crate::limits::{
     DIAL_TARGETS_MAX, FORGEABLE_RETRY, HELLO_LIMIT, PARKED_RETRY, PROBE_LIMIT_MAX, RESOLVE_LIMIT,
     RETRY_AFTER,

@@ -6,7 +6,7 @@
 // In the order of a call's way: who asks, over which connection, on which lane.
 mod accept;
 mod adopt;
-mod backoff;
+
 mod budget;
 mod call;
 mod connection;
@@ -28,7 +28,7 @@ mod transfer;
 mod transfer_serve;
 
 pub(crate) use accept::accept_loop;
-pub use backoff::Backoff;
+
 pub(crate) use budget::Budget;
 pub(crate) use local::{LocalNode, LocalParts};
 pub(crate) use peer::PeerState;

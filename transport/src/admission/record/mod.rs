@@ -82,7 +82,7 @@ pub enum ProbeOutcome {
 }
 
 /// What one node remembers of one peer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerRecord {
     /// The highest epoch that was ever admitted.
     epoch_max: u64,
@@ -229,6 +229,20 @@ impl PeerRecord {
         let previous = self.link.replace(candidate.connection);
         self.draining.extend(previous);
         previous
+    }
+
+    /// Counts a candidate as draining that lost to another one of its boot after it could be used.
+    pub fn adopt_draining(&mut self, candidate: &Candidate) {
+        self.generation_max = self.generation_max.max(candidate.rank.generation);
+        self.draining.push(candidate.connection);
+    }
+
+    /// Puts the link into draining without another one in its place.
+    #[must_use = "the connection has to drain"]
+    pub fn retire(&mut self) -> Option<ConnectionId> {
+        let link = self.link.take();
+        self.draining.extend(link);
+        link
     }
 
     /// The oldest draining connection, when more drain than the limit allows; it is to be closed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// Each wait is drawn between half of a step and all of it, and the steps double from `min` to
 /// `max`, so that peers that lost the same node do not knock in step ("equal jitter").
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Backoff {
     min: Duration,
     max: Duration,

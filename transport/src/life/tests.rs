@@ -1,0 +1,1 @@
+//! The machine's transitions, one by one.
