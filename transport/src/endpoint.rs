@@ -14,9 +14,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{InvalidSetting, TransportConfig};
 use crate::event::Event;
+use crate::life::LifeEvent;
 use crate::limits::EVENTS_KEPT_MAX;
 use crate::link::quic::{self, CappedSocket};
-use crate::link::{LinkStatus, LocalNode, LocalParts, Peer, accept_loop, roster_loop, shut_down};
+use crate::link::{
+    LinkStatus, LocalNode, LocalParts, Peer, accept_loop, lock, roster_loop, shut_down,
+};
 use crate::service::Service;
 use crate::socket;
 use crate::{GroupId, Incarnation, IncarnationError, Resolver, Roster, SystemResolver};
@@ -447,13 +450,25 @@ impl TransportHandle {
 
     /// Dials a parked peer again at once.
     pub fn unpark(&self, node: NodeId) {
-        self.local.unpark(node);
+        if let Some(peer) = self.local.known_peer(node) {
+            peer.feed(&self.local, LifeEvent::Changed);
+        }
+    }
+
+    /// Makes a new link to a peer and lets the one before it finish its calls: with credentials that
+    /// were replaced, or on a path that is better now. Nothing is cut if the dial fails.
+    pub fn renew_link(&self, node: NodeId) {
+        if let Some(peer) = self.local.known_peer(node) {
+            peer.feed(&self.local, LifeEvent::Renew);
+        }
     }
 
     /// Forgets the epochs of a peer, so that one restored from a backup may enter. The operator
     /// takes the responsibility that no newer incarnation of it is alive.
     pub fn forget_peer(&self, node: NodeId) {
-        self.local.forget_peer(node);
+        if let Some(peer) = self.local.known_peer(node) {
+            lock(&peer.life).forget();
+        }
     }
 
     /// Raises an event of a room above the link.

@@ -85,7 +85,8 @@ async fn a_peer_that_is_down_costs_nothing() {
         }
         // The backoff grows to half a second, and each dial waits a second for an answer.
         assert!(dials <= 10, "{dials} dials in {lasting:?}");
-        assert_eq!(dials > 0, asking.id < down, "who dials: {dials}");
+        // A11: whatever its id.
+        assert!(dials > 0, "node {} does not dial", asking.id);
         cluster.switch.heal();
         asking.link_up(down).await;
         cluster.linked().await;

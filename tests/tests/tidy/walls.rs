@@ -6,10 +6,14 @@ use crate::source::{Source, read, tree};
 /// The one line of the transport that hands foreign crates on to hosts.
 const RE_EXPORT: &str = "pub use {openraft, quinn, rustls};";
 
-/// Wall 1: `frame/` and `admission/` are pure.
+/// Wall 1: `frame/`, `admission/` and `life/` are pure.
 fn pure_rooms(source: &Source) -> Vec<String> {
-    let rooms = ["transport/src/frame/", "transport/src/admission/"];
-    if source.is_test || !rooms.iter().any(|room| source.path.starts_with(room)) {
+    let rooms = ["frame", "admission", "life"].map(|room| format!("transport/src/{room}/"));
+    if source.is_test
+        || !rooms
+            .iter()
+            .any(|room| source.path.starts_with(room.as_str()))
+    {
         return Vec::new();
     }
     let words = ["async", "await", "quinn", "spawn", "Mutex"];
@@ -28,7 +32,7 @@ fn pure_rooms(source: &Source) -> Vec<String> {
 }
 
 #[test]
-fn frame_and_admission_are_pure() {
+fn frame_admission_and_life_are_pure() {
     holds(pure_rooms);
     notices(
         pure_rooms,
@@ -44,6 +48,11 @@ fn frame_and_admission_are_pure() {
         pure_rooms,
         "transport/src/admission/record.rs",
         "let t = Instant::now();",
+    );
+    notices(
+        pure_rooms,
+        "transport/src/life/mod.rs",
+        "async fn dial() {}",
     );
     allows(
         pure_rooms,

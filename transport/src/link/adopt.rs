@@ -6,27 +6,29 @@ use std::sync::atomic::Ordering;
 use quinn::{RecvStream, SendStream};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Settled, close_code, describe, forget};
+use super::connection::{Connection, Settled};
 use super::control::{ControlLane, ControlQueue, read_loop, write_loop};
 use super::failure::{HandshakeFailure, refusal};
 use super::handshake::Unproven;
 use super::local::{LocalNode, lock};
-use super::peer::PeerState;
+use super::peer_state::PeerState;
 use super::quic;
 use super::serve::accept_streams;
-use super::stats::LinkState;
-use crate::admission::{Candidate, ProbeOutcome, ProvenNode, Verdict};
-use crate::close::{CloseClass, CloseCode};
+use super::stats::LastClose;
+use crate::admission::{Candidate, ProvenNode, Standing};
+use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::Introduction;
+use crate::life::{Adoption, Ending, LifeAction, LifeEvent};
 
-/// A connection that was adopted and whose tasks do not run yet.
+/// A connection that was adopted, as the link or to drain, and whose tasks do not run yet.
 pub(super) struct Adopted {
     pub(super) link: Arc<Connection>,
     queue: ControlQueue,
+    is_link: bool,
 }
 
-/// Makes a judged connection the link, under the lock of the peer's record.
+/// Makes a judged connection the link, under the lock of the peer's life.
 pub(super) fn adopt(
     local: &Arc<LocalNode>,
     peer: &Arc<PeerState>,
@@ -37,23 +39,7 @@ pub(super) fn adopt(
     dialled: bool,
 ) -> Result<Adopted, HandshakeFailure> {
     let now = Instant::now();
-    let absent_since = lock(&peer.lost_at).unwrap_or(local.started);
-    let settled = Settled {
-        proven,
-        candidate,
-        dialled,
-        frame_bytes_max: local
-            .config
-            .frame_bytes_max
-            .min(said.frame_bytes_max as usize),
-        entry_bytes_max: local
-            .config
-            .entry_bytes_max
-            .min(said.entry_bytes_max as usize),
-        certificate: unproven.certificate,
-        handshake: now - unproven.started,
-        established_in: now - absent_since,
-    };
+    let settled = settle(local, peer, &unproven, proven, candidate, said, dialled);
     let (control, queue) = ControlLane::new();
     let link = Connection::new(
         Arc::clone(local),
@@ -62,62 +48,104 @@ pub(super) fn adopt(
         settled,
         control,
     );
-    let mut record = lock(&peer.record);
-    if local.stop.is_cancelled() {
-        return Err(refusal(CloseCode::Shutdown, "this node stops"));
-    }
-    match record.judge(&candidate, now) {
-        Verdict::Admit => {}
-        Verdict::Refuse(refusal) => return Err(refusal.into()),
-        Verdict::Probe { .. } => {
-            // Another boot was adopted since this one was judged; it comes back and is probed for.
-            drop(record.probe_ended(ProbeOutcome::Answered, now));
-            return Err(refusal(CloseCode::Busy, "another boot came first"));
+    let (is_link, actions) = {
+        let mut life = lock(&peer.life);
+        // What was true at Hello may not be any more.
+        check_standing(local, peer)?;
+        let (is_link, actions) = match life.adopt(&candidate, dialled, now) {
+            Adoption::Link(actions) => (true, actions),
+            Adoption::Loser(actions) => (false, actions),
+            Adoption::Refused(refusal) => return Err(refusal.into()),
+        };
+        lock(&peer.connections).push(Arc::clone(&link));
+        if is_link {
+            replace(peer, &link, &actions);
         }
-    }
-    let previous = record.adopt(&candidate);
-    let overflow = record.overflow();
-    let previous = {
-        let mut connections = lock(&peer.connections);
-        let previous = connections
-            .iter()
-            .find(|known| Some(known.id()) == previous)
-            .cloned();
-        if let Some(known) = connections
-            .iter()
-            .find(|known| Some(known.id()) == overflow)
-        {
-            known.close(CloseCode::Retired, "too many connections drain");
-        }
-        connections.push(Arc::clone(&link));
-        previous
+        peer.show(&life);
+        (is_link, actions)
     };
-    if let Some(previous) = previous {
-        previous.drain();
-    }
-    peer.count_live();
-    peer.link.store(Some(Arc::clone(&link)));
-    drop(record);
     // From here on somebody counts it off again, whatever becomes of the handshake.
     drop(local.spawn(watch_end(Arc::clone(&link))));
     quic::open_windows(&unproven.quic);
-    Ok(Adopted { link, queue })
+    peer.act(local, actions);
+    Ok(Adopted {
+        link,
+        queue,
+        is_link,
+    })
+}
+
+fn settle(
+    local: &LocalNode,
+    peer: &PeerState,
+    unproven: &Unproven,
+    proven: ProvenNode,
+    candidate: Candidate,
+    said: &Introduction,
+    dialled: bool,
+) -> Settled {
+    let now = Instant::now();
+    let config = &local.config;
+    let absent_since = lock(&peer.lost_at).unwrap_or(local.started);
+    Settled {
+        proven,
+        candidate,
+        dialled,
+        frame_bytes_max: config.frame_bytes_max.min(said.frame_bytes_max as usize),
+        entry_bytes_max: config.entry_bytes_max.min(said.entry_bytes_max as usize),
+        certificate: unproven.certificate.clone(),
+        handshake: now - unproven.started,
+        established_in: now - absent_since,
+        link_id: quic::link_id(&unproven.quic),
+    }
+}
+
+/// Whether the peer may (still) be adopted.
+fn check_standing(local: &LocalNode, peer: &PeerState) -> Result<(), HandshakeFailure> {
+    if local.stop.is_cancelled() {
+        return Err(refusal(CloseCode::Shutdown, "this node stops"));
+    }
+    let code = match local.roster.standing(peer.node) {
+        Standing::Member { .. } => return Ok(()),
+        Standing::Removed => CloseCode::Removed,
+        Standing::Suspended => CloseCode::Suspended,
+        Standing::Unknown => CloseCode::NotMember,
+    };
+    Err(refusal(code, "the roster has changed"))
+}
+
+/// New calls go to `link` from now on, and no other connection is live.
+fn replace(peer: &PeerState, link: &Arc<Connection>, actions: &[LifeAction]) {
+    for action in actions {
+        if let LifeAction::Drain(previous) = action
+            && let Some(previous) = peer.connection(*previous)
+        {
+            previous.leave_live();
+        }
+    }
+    link.enter_live();
+    peer.link.store(Some(Arc::clone(link)));
+    *lock(&peer.address) = Some(link.address());
 }
 
 /// Starts the tasks of an adopted connection; each ends with it.
 pub(super) fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
-    let Adopted { link, queue } = adopted;
-    let (local, peer) = (Arc::clone(&link.local), Arc::clone(&link.peer));
-    *lock(&peer.address) = Some(link.address());
-    peer.enter(LinkState::Up);
-    // Whoever waits for this event finds the state that it tells of.
-    local.events.raise(Event::LinkUp {
-        peer: peer.node,
-        address: link.address(),
-        dialled: link.dialled(),
-        boot: link.boot(),
-        took: link.handshake(),
-    });
+    let Adopted {
+        link,
+        queue,
+        is_link,
+    } = adopted;
+    let local = Arc::clone(&link.local);
+    if is_link {
+        // Whoever waits for this event finds the state that it tells of.
+        local.events.raise(Event::LinkUp {
+            peer: link.peer.node,
+            address: link.address(),
+            dialled: link.dialled(),
+            boot: link.boot(),
+            took: link.handshake(),
+        });
+    }
     drop(local.spawn(write_loop(Arc::clone(&link), queue, send)));
     drop(local.spawn(read_loop(Arc::clone(&link), recv)));
     drop(local.spawn(accept_streams(link)));
@@ -129,34 +157,25 @@ async fn watch_end(link: Arc<Connection>) {
     link.leave_live();
     link.control.fail_all();
     let (peer, local) = (&link.peer, &link.local);
-    let was_link = lock(&peer.record).lost(link.id());
-    forget(&peer.connections, link.id());
-    let same = |current: &Option<Arc<Connection>>| {
-        current
-            .as_ref()
-            .is_some_and(|current| current.id() == link.id())
+    peer.forget(&link);
+    let (ending, reason) = link.ending(&error);
+    let code = match ending {
+        Ending::ByPeer(code) | Ending::Ours(code) => Some(code),
+        Ending::Lost => None,
     };
-    if same(&peer.link.load_full()) {
-        peer.link
-            .rcu(|current| if same(current) { None } else { current.clone() });
-    }
-    let reason = describe(&error);
+    let now = Instant::now();
     peer.problem(&reason);
-    let code = close_code(&error);
-    if was_link || peer.link.load().is_none() {
-        *lock(&peer.lost_at) = Some(Instant::now());
-        if peer.link.load().is_none() {
-            // A node that dials is about to try; one that is dialled has to wait for the peer.
-            let dials = local.node < peer.node && local.roster.get(peer.node).is_some();
-            let fatal = code.is_some_and(|code| code.class() == CloseClass::Fatal);
-            match code {
-                Some(code) if fatal && dials => peer.park(code, &local.events),
-                _ if dials && !local.is_closing() => peer.enter(LinkState::Dialling),
-                _ => peer.enter(LinkState::Down(reason.clone())),
-            }
-        }
-        peer.redial.notify_one();
+    *lock(&peer.last_close) = Some(LastClose {
+        code,
+        reason: reason.clone(),
+        at: now,
+    });
+    let was_link = lock(&peer.life).record().link() == Some(link.id());
+    if was_link {
+        *lock(&peer.lost_at) = Some(now);
     }
+    let connection = link.id();
+    peer.feed(local, LifeEvent::Lost { connection, ending });
     if peer.live.load(Ordering::Acquire) == 0 {
         let address = link.address();
         local.events.raise(Event::LinkDown {

@@ -79,7 +79,6 @@ pub(crate) async fn call(
             unit,
         }));
     };
-    let _in_flight = link.begin();
     match timeout_at(deadline, exchange(link, request, deadline)).await {
         Ok(answer) => answer,
         Err(_) => Err(Failure::Timeout),

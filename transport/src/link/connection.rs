@@ -1,26 +1,30 @@
-//! One admitted connection: the link while it is the newest, draining when a newer one took its place.
+//! One admitted connection: the link while it is the newest, draining when a newer one took its
+//! place. What it becomes is decided by the peer's [`PeerLife`](crate::life::PeerLife).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use quicraft_certs::PeerCertificate;
 use quinn::ConnectionError;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::Budget;
 use super::call::CallLaneState;
 use super::control::ControlLane;
 use super::local::{LocalNode, lock};
-use super::peer::{Peer, PeerState};
+use super::peer::Peer;
+use super::peer_state::PeerState;
 use super::stats::Counters;
 use crate::admission::{Candidate, ConnectionId, ProvenNode};
 use crate::close::CloseCode;
 use crate::error::CallError;
 use crate::event::Event;
+use crate::life::{Ending, LifeEvent};
 use crate::limits::{
-    APPEND_BUDGET_BYTES, APPEND_STREAMS_MAX, CALL_BUDGET_BYTES, DRAIN_LIMIT, SNAPSHOT_BUDGET_BYTES,
+    APPEND_BUDGET_BYTES, APPEND_STREAMS_MAX, CALL_BUDGET_BYTES, SNAPSHOT_BUDGET_BYTES,
     SNAPSHOT_STREAMS_MAX,
 };
 use crate::{GroupId, Refusal, RefusalCode, UnreachableReason};
@@ -94,6 +98,8 @@ pub(crate) struct Settled {
     pub(crate) certificate: PeerCertificate,
     pub(crate) handshake: Duration,
     pub(crate) established_in: Duration,
+    /// The same number at both ends.
+    pub(crate) link_id: u128,
 }
 
 /// One admitted connection.
@@ -112,12 +118,16 @@ pub(crate) struct Connection {
     pub(crate) snapshot_streams: Arc<Semaphore>,
     /// Whether a snapshot has not moved for too long; Append and Call then step aside for a moment.
     pub(crate) starving: watch::Sender<bool>,
-    counters: Counters,
     in_flight: AtomicUsize,
     idle: Notify,
+    /// Whether new calls start here: while it is the link.
     live: AtomicBool,
     going_away: AtomicBool,
-    peer_done: Notify,
+    closed_with: OnceLock<CloseCode>,
+    /// Calls of the peer that run here.
+    serving: AtomicUsize,
+    /// The frames of the peer when its use was looked at, and the last time that they had grown.
+    use_mark: Mutex<(u64, Instant)>,
 }
 
 impl Connection {
@@ -129,6 +139,7 @@ impl Connection {
         control: ControlLane,
     ) -> Arc<Self> {
         let (starving, _) = watch::channel(false);
+        let use_mark = Mutex::new((peer.counters.frames(), Instant::now()));
         Arc::new(Self {
             quic,
             local,
@@ -142,12 +153,13 @@ impl Connection {
             snapshot_budget: Budget::new(SNAPSHOT_BUDGET_BYTES),
             snapshot_streams: Arc::new(Semaphore::new(SNAPSHOT_STREAMS_MAX)),
             starving,
-            counters: Counters::default(),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
-            live: AtomicBool::new(true),
+            live: AtomicBool::new(false),
             going_away: AtomicBool::new(false),
-            peer_done: Notify::new(),
+            closed_with: OnceLock::new(),
+            serving: AtomicUsize::new(0),
+            use_mark,
         })
     }
 
@@ -179,6 +191,10 @@ impl Connection {
         self.settled.entry_bytes_max
     }
 
+    pub(crate) const fn link_id(&self) -> u128 {
+        self.settled.link_id
+    }
+
     pub(crate) const fn handshake(&self) -> Duration {
         self.settled.handshake
     }
@@ -203,15 +219,18 @@ impl Connection {
         self.quic.stats()
     }
 
-    pub(crate) const fn counters(&self) -> &Counters {
-        &self.counters
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.peer.counters
     }
 
     /// Whether new calls may start here.
     pub(crate) fn takes_calls(&self) -> bool {
-        self.live.load(Ordering::Acquire)
-            && !self.going_away.load(Ordering::Acquire)
-            && self.quic.close_reason().is_none()
+        self.live.load(Ordering::Acquire) && self.quic.close_reason().is_none()
+    }
+
+    /// Whether it finishes its calls: adopted, not closed, and not the link.
+    pub(crate) fn drains(&self) -> bool {
+        !self.live.load(Ordering::Acquire) && self.quic.close_reason().is_none()
     }
 
     /// Calls, sessions with requests in flight, and transfers that this end has under way.
@@ -219,21 +238,42 @@ impl Connection {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Counts one of them, until the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight(Arc::clone(self))
+    /// Counts one of them, until the guard is dropped. `None` when the connection takes no new
+    /// calls: a call that began after this end has said `Done` would be cut by the peer.
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlight> {
+        // Counting and looking on this side, leaving and looking on the other, in one order for
+        // both: one of the two sees the other.
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let guard = InFlight(Arc::clone(self));
+        self.live.load(Ordering::SeqCst).then_some(guard)
     }
 
     /// Waits until none of them is under way.
     pub(crate) async fn wait_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.in_flight() == 0 {
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
             idle.await;
         }
+    }
+
+    /// Counts a call of the peer, until the guard is dropped.
+    pub(crate) fn serve_one(self: &Arc<Self>) -> Serving {
+        self.serving.fetch_add(1, Ordering::Relaxed);
+        Serving(Arc::clone(self))
+    }
+
+    /// When a call was last seen here, as far as looks at it tell.
+    pub(crate) fn used_last(&self) -> Instant {
+        let frames = self.peer.counters.frames();
+        let busy = self.in_flight() > 0 || self.serving.load(Ordering::Relaxed) > 0;
+        let mut mark = lock(&self.use_mark);
+        if busy || mark.0 != frames {
+            *mark = (frames, Instant::now());
+        }
+        mark.1
     }
 
     /// Lets a starved snapshot go first, for as long as it takes but at most `limit`.
@@ -249,54 +289,65 @@ impl Connection {
     /// The peer shuts down: no new calls, from now on.
     pub(crate) fn peer_goes_away(&self) {
         if !self.going_away.swap(true, Ordering::AcqRel) {
-            self.local.events.raise(Event::GoingAway {
-                peer: self.peer.node,
-            });
+            self.peer.feed(&self.local, LifeEvent::Leaving(self.id()));
+            let peer = self.peer.node;
+            self.local.events.raise(Event::GoingAway { peer });
         }
     }
 
-    /// The peer has no call of its own in flight on this draining connection.
+    /// The peer has no call of its own in flight on this connection, and begins none.
     pub(crate) fn peer_is_done(&self) {
-        self.peer_done.notify_one();
+        self.peer.feed(&self.local, LifeEvent::PeerDone(self.id()));
     }
 
-    /// Stops being a live link. Returns whether it was one.
-    pub(crate) fn leave_live(&self) -> bool {
-        let was_live = self.live.swap(false, Ordering::AcqRel);
-        if was_live {
+    /// Becomes the live link of its peer.
+    pub(crate) fn enter_live(&self) {
+        if !self.live.swap(true, Ordering::SeqCst) {
+            self.peer.count_live();
+        }
+    }
+
+    /// Stops being a live link.
+    pub(crate) fn leave_live(&self) {
+        if self.live.swap(false, Ordering::SeqCst) {
             self.peer.live.fetch_sub(1, Ordering::AcqRel);
         }
-        was_live
     }
 
-    /// A newer connection is the link: finish what is in flight, then retire.
+    /// Starts no new call; says so to the peer's life when no call is in flight any more.
     pub(crate) fn drain(self: &Arc<Self>) {
-        if !self.leave_live() {
-            return;
-        }
-        self.local.events.raise(Event::LinkDraining {
-            peer: self.peer.node,
-        });
+        self.leave_live();
+        let peer = self.peer.node;
+        self.local.events.raise(Event::LinkDraining { peer });
         let connection = Arc::clone(self);
         drop(self.local.spawn(async move {
-            let both_done = async {
-                connection.wait_idle().await;
-                connection.control.send_done();
-                connection.peer_done.notified().await;
-            };
             tokio::select! {
-                () = both_done => {}
-                () = tokio::time::sleep(DRAIN_LIMIT) => {}
+                () = connection.wait_idle() => {
+                    let rested = LifeEvent::Rested(connection.id());
+                    connection.peer.feed(&connection.local, rested);
+                }
                 _ = connection.quic.closed() => {}
             }
-            connection.close(CloseCode::Retired, "");
         }));
     }
 
     /// Ends the connection with a code that the peer will see.
     pub(crate) fn close(&self, code: CloseCode, text: &str) {
         self.leave_live();
+        // The first one counts, as it does for the peer.
+        self.closed_with.get_or_init(|| code);
         self.quic.close(code.varint(), text.as_bytes());
+    }
+
+    /// How the connection ended, and the same in words.
+    pub(crate) fn ending(&self, error: &ConnectionError) -> (Ending, String) {
+        match (close_code(error), self.closed_with.get()) {
+            (Some(code), _) => (Ending::ByPeer(code), describe(error)),
+            (None, Some(code)) if *error == ConnectionError::LocallyClosed => {
+                (Ending::Ours(*code), format!("closed by this node: {code}"))
+            }
+            (None, _) => (Ending::Lost, describe(error)),
+        }
     }
 
     /// A failure of a call whose stream broke: the link's end, or only the stream's.
@@ -317,6 +368,16 @@ impl Drop for InFlight {
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }
+    }
+}
+
+/// Counts as one call of the peer that runs here, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Serving(Arc<Connection>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.serving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -342,9 +403,4 @@ pub(crate) fn describe(error: &ConnectionError) -> String {
         Some(code) => format!("closed by the peer: {code}"),
         None => error.to_string(),
     }
-}
-
-/// Locks, for the few who keep a list of connections.
-pub(crate) fn forget(list: &Mutex<Vec<Arc<Connection>>>, id: ConnectionId) {
-    lock(list).retain(|connection| connection.id() != id);
 }

@@ -98,6 +98,11 @@ impl ControlLane {
             })
     }
 
+    /// Frames that wait to be written.
+    pub(crate) fn queued_frames(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Tells the peer that this end has no call in flight on the draining connection.
     pub(crate) fn send_done(&self) {
         // A lane that is full or closed ends by the drain's limit.
@@ -174,7 +179,6 @@ async fn exchange(
             limit: CONTROL_BODY_BYTES_MAX,
         });
     }
-    let _in_flight = link.begin();
     let lane = &link.control;
     let id = lane.next_id.fetch_add(1, Ordering::Relaxed);
     frame.header.id = id;

@@ -1,131 +1,68 @@
-//! The task that dials one peer, and nothing else does.
+//! One dial of one peer: all its addresses, one after the other.
 //!
-//! It starts when the roster learns of the peer and ends when the roster forgets it. Only the node
-//! with the smaller id dials, so that a pair has one link by construction.
+//! It is a task of its own that outlives the call which set it off. Whether and when to dial again
+//! is decided by the peer's [`PeerLife`](crate::life::PeerLife), which is told how it ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use rand::RngExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::failure::HandshakeFailure;
 use super::handshake::{Unproven, dial_side};
 use super::local::{LocalNode, lock};
-use super::peer::PeerState;
-use super::stats::LinkState;
+use super::peer_state::PeerState;
 use crate::address::dial_order;
-use crate::close::{CloseClass, CloseCode};
-use crate::event::{Event, Events};
-use crate::life::Backoff;
-use crate::limits::{
-    DIAL_TARGETS_MAX, FORGEABLE_RETRY, HELLO_LIMIT, PARKED_RETRY, PROBE_LIMIT_MAX, RESOLVE_LIMIT,
-    RETRY_AFTER,
-};
+use crate::close::CloseCode;
+use crate::event::Event;
+use crate::life::{DialEnd, LifeEvent, LifeState, Setback};
+use crate::limits::{DIAL_TARGETS_MAX, HELLO_LIMIT, PROBE_LIMIT_MAX, RESOLVE_LIMIT};
 
-impl PeerState {
-    /// Stops ordinary dialling: the peer said that it cannot help.
-    pub(crate) fn park(&self, code: CloseCode, events: &Events) {
-        self.problem(&format!("refused by the peer: {code}"));
-        self.enter(LinkState::Parked(format!("refused by the peer: {code}")));
-        events.raise(Event::Parked {
-            peer: self.node,
-            code,
-        });
-    }
-}
-
-/// Keeps a link to `peer` for as long as the roster knows it.
-pub(crate) async fn dial_loop(local: Arc<LocalNode>, peer: Arc<PeerState>) {
-    let config = &local.config;
-    let mut backoff = Backoff::new(config.dial_backoff_min, config.dial_backoff_max);
-    let mut changes = local.roster.changes();
-    let mut failed_before = false;
-    loop {
-        if local.roster.get(peer.node).is_none() {
-            peer.enter(LinkState::Down("the roster does not know it".to_owned()));
-            return;
-        }
-        if peer.usable().is_some() {
-            backoff.reset();
-            failed_before = false;
-            // The end of the link wakes us; a change of the roster may have removed the peer.
-            tokio::select! {
-                () = peer.redial.notified() => {}
-                _ = changes.changed() => {}
-            }
-            continue;
-        }
-        // Only the first dial is worth waiting for; while a peer is down its calls fail at once.
-        if !failed_before && !matches!(peer.phase.borrow().state, LinkState::Parked(_)) {
-            peer.enter(LinkState::Dialling);
-        }
-        let parked = matches!(peer.phase.borrow().state, LinkState::Parked(_));
-        let wait = if parked && !failed_before {
-            PARKED_RETRY
-        } else {
-            match dial(&local, &peer).await {
-                Ok(()) => continue,
-                Err(failure) => after_failure(&local, &peer, &failure, &mut backoff),
-            }
-        };
-        failed_before = true;
-        tokio::select! {
-            () = sleep(wait) => {}
-            // The peer came in by itself, or an operator changed something.
-            () = peer.redial.notified() => {}
-            _ = changes.changed() => {}
-        }
-    }
-}
-
-/// What a failed dial means for the peer, and how long to wait.
-fn after_failure(
-    local: &LocalNode,
-    peer: &PeerState,
-    failure: &DialFailure,
-    backoff: &mut Backoff,
-) -> Duration {
+/// Dials `peer` and tells its life how that ended.
+pub(crate) async fn dial(local: Arc<LocalNode>, peer: Arc<PeerState>) {
+    let failure = match dial_targets(&local, &peer).await {
+        Ok(()) => return peer.feed(&local, LifeEvent::DialEnded(DialEnd::Linked)),
+        Err(failure) => failure,
+    };
     let reason = failure.to_string();
     peer.problem(&reason);
-    let drawn = backoff.next_wait(rand::rng().random());
-    let (wait, parked) = match failure {
-        DialFailure::Handshake(handshake) => {
-            if let HandshakeFailure::ByPeer(code) = handshake {
-                let (peer, code, class) = (peer.node, *code, code.class());
-                local
-                    .events
-                    .raise(Event::RefusedByPeer { peer, code, class });
-            }
-            match (handshake.class(), handshake) {
-                (CloseClass::Fatal, HandshakeFailure::ByPeer(code)) => (PARKED_RETRY, Some(*code)),
-                (CloseClass::Retry, _) => (drawn, None),
-                // C3: anyone on the path can forge this.
-                (_, HandshakeFailure::Lost { .. }) => (FORGEABLE_RETRY.min(drawn * 60), None),
-                (CloseClass::Fatal | CloseClass::RetryAfter, _) => (RETRY_AFTER.max(drawn), None),
-            }
-        }
-        DialFailure::NoAddress(_) | DialFailure::Timeout => (drawn, None),
-    };
-    let address = *lock(&peer.address);
-    match parked {
-        Some(code) => peer.park(code, &local.events),
-        None => {
-            // A link that came in meanwhile stays up.
-            if peer.usable().is_none() {
-                peer.enter(LinkState::Down(reason.clone()));
-            }
-            let peer = peer.node;
-            local.events.raise(Event::DialFailed {
-                peer,
-                address,
-                reason,
-                retry_in: wait,
-            });
-        }
+    if let DialFailure::Handshake(HandshakeFailure::ByPeer { code, .. }) = &failure {
+        let (peer, code, class) = (peer.node, *code, code.class());
+        local
+            .events
+            .raise(Event::RefusedByPeer { peer, code, class });
     }
-    wait
+    peer.feed(
+        &local,
+        LifeEvent::DialEnded(DialEnd::Failed(failure.setback())),
+    );
+    tell(&local, &peer, reason);
+}
+
+/// Raises the event that fits what follows from a failed dial.
+fn tell(local: &LocalNode, peer: &PeerState, reason: String) {
+    let state = *lock(&peer.life).state();
+    let address = *lock(&peer.address);
+    let (peer, now) = (peer.node, Instant::now());
+    let event = match state {
+        LifeState::Parked { code, .. } => Event::Parked { peer, code },
+        LifeState::Down { due } | LifeState::Grace { due } => Event::DialFailed {
+            peer,
+            address,
+            reason,
+            retry_in: due.saturating_duration_since(now),
+        },
+        // It came in by itself, it is dialled again at once, or nobody wants it any more.
+        LifeState::Up { .. }
+        | LifeState::Leaving
+        | LifeState::Idle
+        | LifeState::Dialling
+        | LifeState::Redialling
+        | LifeState::Barred
+        | LifeState::Stopped => return,
+    };
+    local.events.raise(event);
 }
 
 /// Why a dial made no link.
@@ -139,12 +76,23 @@ enum DialFailure {
     Timeout,
 }
 
-/// One round over all addresses of the peer.
-async fn dial(local: &Arc<LocalNode>, peer: &Arc<PeerState>) -> Result<(), DialFailure> {
+impl DialFailure {
+    fn setback(&self) -> Setback {
+        match self {
+            Self::Handshake(failure) => failure.setback(),
+            Self::NoAddress(_) | Self::Timeout => Setback::Retry,
+        }
+    }
+}
+
+/// One round over all addresses of the peer. It ends early when the peer came in by itself.
+async fn dial_targets(local: &Arc<LocalNode>, peer: &Arc<PeerState>) -> Result<(), DialFailure> {
+    let link = |peer: &PeerState| peer.usable().map(|link| link.id());
+    let before = link(peer);
     let targets = resolve(local, peer).await?;
     let mut failure = DialFailure::NoAddress("none is usable".to_owned());
     for target in targets {
-        if peer.usable().is_some() {
+        if link(peer).is_some_and(|now| Some(now) != before) {
             return Ok(());
         }
         *lock(&peer.address) = Some(target);
@@ -191,13 +139,15 @@ async fn dial_one(
     peer: &Arc<PeerState>,
     target: SocketAddr,
 ) -> Result<(), DialFailure> {
+    let stops = || DialFailure::NoAddress("this node stops".to_owned());
+    // After a power cut everybody dials everybody; the turns keep that to what a node accepts.
+    let _turn = local.dials.acquire().await.map_err(|_| stops())?;
     let started = Instant::now();
-    let generation = lock(&peer.record).next_generation();
+    peer.handshakes.fetch_add(1, Ordering::Relaxed);
+    let generation = lock(&peer.life).next_generation();
     let cluster = local.credentials.identity().cluster().clone();
     let name = quicraft_certs::server_name(&cluster, peer.node);
-    let endpoint = local
-        .endpoint()
-        .ok_or_else(|| DialFailure::NoAddress("this node stops".to_owned()))?;
+    let endpoint = local.endpoint().ok_or_else(stops)?;
     let connecting = endpoint
         .connect_with(local.client.clone(), target, &name.to_str())
         .map_err(|error| DialFailure::NoAddress(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! The three messages after TLS, from both ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,9 +10,9 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 
 use super::adopt::{adopt, start};
-use super::failure::{HandshakeFailure, bad_hello, refusal};
+use super::failure::{HandshakeFailure, bad_hello, refusal, wait_text};
 use super::local::{LocalNode, lock};
-use super::peer::PeerState;
+use super::peer_state::PeerState;
 use super::{probe, quic};
 use crate::admission::{Candidate, PeerFacts, Rank, screen};
 use crate::close::{CloseClass, CloseCode};
@@ -122,7 +123,7 @@ async fn dial_messages(
         local.roster.standing(facts.certified),
     )?;
     let candidate = candidate(local, said, generation, true);
-    probe::judge(peer, &candidate).await?;
+    probe::judge(local, peer, &candidate).await?;
     // H6: the dialer adopts at Welcome, the acceptor at Confirm.
     let link = adopt(local, peer, unproven, proven, candidate, said, true)?;
     let mut confirmed = send;
@@ -185,10 +186,11 @@ async fn accept_messages(
     )?;
     let peer = local.peer(proven.node());
     let generation = said.generation;
-    lock(&peer.record).observe(said.boot, generation);
+    peer.handshakes.fetch_add(1, Ordering::Relaxed);
+    lock(&peer.life).observe(said.boot, generation);
     let candidate = candidate(local, said, generation, false);
     let judged = tokio::select! {
-        judged = probe::judge(&peer, &candidate) => judged,
+        judged = probe::judge(local, &peer, &candidate) => judged,
         // A newcomer that hangs up ends its own probe.
         error = quic.closed() => return Err(HandshakeFailure::ended(&error)),
     };
@@ -229,9 +231,8 @@ fn close_refused(quic: &quinn::Connection, result: &Result<(), HandshakeFailure>
     if let Err(HandshakeFailure::Refused(refusal)) = result {
         // C4: a coarse text.
         // The code is exact, so that both operators see it; the words stay here.
-        let wait = refusal.retry_after.as_millis();
         let text = match refusal.code.class() {
-            CloseClass::RetryAfter => format!("retry_after_ms={wait}"),
+            CloseClass::RetryAfter => wait_text(refusal.retry_after),
             CloseClass::Retry | CloseClass::Fatal => String::new(),
         };
         quic.close(refusal.code.varint(), text.as_bytes());

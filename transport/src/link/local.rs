@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::PeerState;
-use super::stats::LinkState;
 use super::transfer::SendRate;
-use crate::admission::{ConnectionId, LocalFacts};
+use crate::admission::{ConnectionId, LocalFacts, Standing};
 use crate::close::CloseCode;
 use crate::event::Events;
+use crate::life::{LifeEvent, LifeSettings};
 use crate::service::Service;
-use crate::{GroupId, Incarnation, IncarnationError, Resolver, Roster, TransportConfig};
+use crate::{Dial, GroupId, Incarnation, IncarnationError, Resolver, Roster, TransportConfig};
 
 type Services = HashMap<GroupId, Arc<dyn Service>>;
 
@@ -61,6 +61,8 @@ pub(crate) struct LocalNode {
     pub(crate) tasks: TaskTracker,
     /// Set at the start of a shutdown: no new calls from here on.
     closing: AtomicBool,
+    /// Turns of dials under way.
+    pub(crate) dials: Semaphore,
     pub(crate) snapshot_slots: Arc<Semaphore>,
     pub(crate) snapshot_rate: SendRate,
     codec: u8,
@@ -91,6 +93,7 @@ impl LocalNode {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
+            dials: Semaphore::new(config.dials_max),
             snapshot_slots: Arc::new(Semaphore::new(config.snapshots_sent_max)),
             snapshot_rate: SendRate::new(config.snapshot_bytes_per_second),
             codec: parts.codec,
@@ -177,11 +180,36 @@ impl LocalNode {
 
     /// The state of a peer, made at the first question.
     pub(crate) fn peer(self: &Arc<Self>, node: NodeId) -> Arc<PeerState> {
-        let mut peers = lock(&self.peers);
-        let peer = peers
-            .entry(node)
-            .or_insert_with(|| Arc::new(PeerState::new(node)));
-        Arc::clone(peer)
+        if let Some(peer) = lock(&self.peers).get(&node) {
+            return Arc::clone(peer);
+        }
+        let settings = LifeSettings::of(&self.config, self.node < node);
+        let made = Arc::new(PeerState::new(node, settings));
+        let peer = {
+            let mut peers = lock(&self.peers);
+            Arc::clone(peers.entry(node).or_insert(made))
+        };
+        // Behind the insertion, so that the roster's follower finds it if the roster changes now.
+        self.update_standing(&peer);
+        peer
+    }
+
+    /// Tells a peer's life what the roster says of it.
+    pub(crate) fn update_standing(self: &Arc<Self>, peer: &Arc<PeerState>) {
+        if peer.node == self.node {
+            return;
+        }
+        self.update_need(peer);
+        let member = matches!(self.roster.standing(peer.node), Standing::Member { .. });
+        peer.feed(self, LifeEvent::Admissible(member));
+    }
+
+    /// Tells a peer's life whether a link is kept without calls.
+    pub(crate) fn update_need(self: &Arc<Self>, peer: &Arc<PeerState>) {
+        let listed = self.roster.get(peer.node);
+        let eager = listed.is_some_and(|entry| entry.dial == Dial::Eager);
+        let needed = peer.needs.load(Ordering::Acquire) > 0;
+        peer.feed(self, LifeEvent::Eager(eager || needed));
     }
 
     /// All peers that were ever asked for or met, in the order of their ids.
@@ -191,19 +219,9 @@ impl LocalNode {
         peers
     }
 
-    pub(crate) fn unpark(&self, node: NodeId) {
-        let known = lock(&self.peers).get(&node).map(Arc::clone);
-        if let Some(peer) = known {
-            peer.enter(LinkState::Down("about to be dialled again".to_owned()));
-            peer.redial.notify_one();
-        }
-    }
-
-    pub(crate) fn forget_peer(&self, node: NodeId) {
-        let known = lock(&self.peers).get(&node).map(Arc::clone);
-        if let Some(peer) = known {
-            lock(&peer.record).forget();
-        }
+    /// A peer that was met, if it was.
+    pub(crate) fn known_peer(&self, node: NodeId) -> Option<Arc<PeerState>> {
+        lock(&self.peers).get(&node).map(Arc::clone)
     }
 
     pub(crate) fn set_cluster_uid(&self, uid: u128) -> Result<(), IncarnationError> {

@@ -1,24 +1,22 @@
-//! A remote node as this node sees it: its record, its link, and the handle that callers hold.
+//! A remote node as callers hold it: a handle, and what can be asked of it.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use quicraft_certs::NodeId;
 use tokio::io::AsyncRead;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, InFlight};
 use super::local::{LocalNode, lock};
+use super::peer_state::PeerState;
 use super::session::{SessionReceiver, SessionSender};
-use super::stats::{LinkState, LinkStatus};
+use super::stats::LinkStatus;
 use super::{call, control, session, transfer};
-use crate::admission::PeerRecord;
 use crate::error::{CallError, UnreachableReason};
+use crate::frame::Lane;
 use crate::{GroupId, TraceContext};
 
 /// The lane of a call.
@@ -67,131 +65,11 @@ impl Request {
     }
 }
 
-/// How this node stands to a peer, as callers wait for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Phase {
-    pub(crate) state: LinkState,
-    pub(crate) since: Instant,
-}
-
-/// Everything about one peer.
-#[derive(Debug)]
-pub(crate) struct PeerState {
-    pub(crate) node: NodeId,
-    pub(crate) record: Mutex<PeerRecord>,
-    /// The link. Readers take no lock.
-    pub(crate) link: ArcSwapOption<Connection>,
-    /// All adopted connections that are not closed yet: the link and those that drain.
-    pub(crate) connections: Mutex<Vec<Arc<Connection>>>,
-    pub(crate) phase: watch::Sender<Phase>,
-    /// Wakes the dialer before its wait is over.
-    pub(crate) redial: Notify,
-    pub(crate) address: Mutex<Option<SocketAddr>>,
-    pub(crate) last_problem: Mutex<Option<String>>,
-    pub(crate) live: AtomicU32,
-    pub(crate) live_max: AtomicU32,
-    pub(crate) links_total: AtomicU64,
-    /// When the last link was lost.
-    pub(crate) lost_at: Mutex<Option<Instant>>,
-}
-
-impl PeerState {
-    pub(crate) fn new(node: NodeId) -> Self {
-        let state = LinkState::Down("no dial yet".to_owned());
-        let (phase, _) = watch::channel(Phase {
-            state,
-            since: Instant::now(),
-        });
-        Self {
-            node,
-            record: Mutex::default(),
-            link: ArcSwapOption::empty(),
-            connections: Mutex::default(),
-            phase,
-            redial: Notify::new(),
-            address: Mutex::default(),
-            last_problem: Mutex::default(),
-            live: AtomicU32::new(0),
-            live_max: AtomicU32::new(0),
-            links_total: AtomicU64::new(0),
-            lost_at: Mutex::default(),
-        }
-    }
-
-    /// Changes how this node stands to the peer; an unchanged state keeps its time.
-    pub(crate) fn enter(&self, state: LinkState) {
-        self.phase.send_if_modified(|phase| {
-            if phase.state == state {
-                return false;
-            }
-            *phase = Phase {
-                state,
-                since: Instant::now(),
-            };
-            true
-        });
-    }
-
-    /// Remembers why there is no link.
-    pub(crate) fn problem(&self, text: &str) {
-        *lock(&self.last_problem) = Some(text.to_owned());
-    }
-
-    /// Counts a connection as a live link. Raised where admission adopts.
-    pub(crate) fn count_live(&self) {
-        let live = self.live.fetch_add(1, Ordering::AcqRel) + 1;
-        self.live_max.fetch_max(live, Ordering::AcqRel);
-        self.links_total.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The link, once there is one. Waits for a first dial in progress, never for a later one.
-    pub(crate) async fn wait_link(
-        &self,
-        deadline: Instant,
-    ) -> Result<Arc<Connection>, UnreachableReason> {
-        if let Some(link) = self.usable() {
-            return Ok(link);
-        }
-        let mut phase = self.phase.subscribe();
-        loop {
-            let state = phase.borrow_and_update().state.clone();
-            match state {
-                LinkState::Up => match self.usable() {
-                    Some(link) => return Ok(link),
-                    None => return Err(UnreachableReason::Down("the link has just ended".into())),
-                },
-                LinkState::Down(reason) | LinkState::Parked(reason) => {
-                    return Err(UnreachableReason::Down(reason));
-                }
-                LinkState::Dialling => {}
-            }
-            match timeout_at(deadline, phase.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(UnreachableReason::ShuttingDown),
-                Err(_) => return Err(UnreachableReason::Dialling),
-            }
-        }
-    }
-
-    /// Lets go of all connections, because this node stops. No other is adopted from then on.
-    pub(crate) fn release(&self) {
-        let record = lock(&self.record);
-        let link = self.link.swap(None);
-        let connections = std::mem::take(&mut *lock(&self.connections));
-        drop(record);
-        drop((link, connections));
-    }
-
-    /// The link, if new calls may go to it.
-    pub(crate) fn usable(&self) -> Option<Arc<Connection>> {
-        self.link.load_full().filter(|link| link.takes_calls())
-    }
-}
-
 /// A remote node, as this node sees it. A cheap handle that keeps nothing alive.
 ///
-/// No method dials: that is the work of a task of its own. While the peer is down every call is
-/// [`CallError::Unreachable`] at once; a call waits only for the first dial after a link was there.
+/// No method dials: that is the work of a task of its own, which the first call to a peer that is
+/// dialled by need sets off. While the peer is down every call is [`CallError::Unreachable`] at once;
+/// a call waits only for the first dial after a link was there.
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub(crate) local: Arc<LocalNode>,
@@ -228,10 +106,16 @@ impl Peer {
     ) -> Result<Bytes, CallError> {
         let group = request.group;
         let started = Instant::now();
-        let link = self.link(group, deadline).await?;
+        let (link, _in_flight) = self.begin(group, deadline).await?;
         let answer = match lane {
-            CallLane::Control => control::call(&link, request, deadline).await,
-            CallLane::Call => call::call(&link, request, deadline).await,
+            CallLane::Control => {
+                link.counters().called(Lane::Control);
+                control::call(&link, request, deadline).await
+            }
+            CallLane::Call => {
+                link.counters().called(Lane::Call);
+                call::call(&link, request, deadline).await
+            }
         };
         answer.map_err(|failure| failure.into_error(self, group, deadline - started))
     }
@@ -273,7 +157,8 @@ impl Peer {
         R: AsyncRead + Send + Unpin,
     {
         let group = request.group;
-        let link = self.link(group, Instant::now() + stall_limit).await?;
+        let (link, _in_flight) = self.begin(group, Instant::now() + stall_limit).await?;
+        link.counters().called(Lane::Snapshot);
         let sent = transfer::transfer(&self.local, &link, request, length, source, stall_limit);
         sent.await
             .map_err(|failure| failure.into_error(self, group, stall_limit))
@@ -305,20 +190,38 @@ impl Peer {
             })
     }
 
+    /// Keeps a link to this peer also while no call needs it, until the guard is dropped: for a peer
+    /// that the roster has as [`Dial::ByNeed`](crate::Dial::ByNeed).
+    #[must_use = "dropping the guard gives the need up"]
+    pub fn keep_link(&self) -> LinkNeed {
+        if self.state.needs.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.local.update_need(&self.state);
+        }
+        LinkNeed { peer: self.clone() }
+    }
+
     /// What status shows of this peer.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
-        let phase = self.state.phase.borrow().clone();
-        let link = self.state.usable();
+        let state = &self.state;
+        let phase = state.phase.borrow().clone();
+        let link = state.usable();
         let link = link.as_deref();
         let stats = link.map(Connection::stats);
+        let (draining, in_flight) = {
+            let connections = lock(&state.connections);
+            let draining = connections.iter().filter(|known| known.drains()).count();
+            let in_flight = connections.iter().map(|known| known.in_flight()).sum();
+            (draining, in_flight)
+        };
         LinkStatus {
-            peer: self.state.node,
+            peer: state.node,
             state: phase.state,
             since: phase.since.elapsed(),
+            link_id: link.map(Connection::link_id),
             address: link
                 .map(Connection::address)
-                .or_else(|| *lock(&self.state.address)),
+                .or_else(|| *lock(&state.address)),
             dialled: link.is_some_and(Connection::dialled),
             boot: link.map(Connection::boot),
             epoch: link.map(Connection::epoch),
@@ -327,17 +230,35 @@ impl Peer {
             lost_packets: stats.as_ref().map_or(0, |stats| stats.path.lost_packets),
             sent_bytes: stats.as_ref().map_or(0, |stats| stats.udp_tx.bytes),
             received_bytes: stats.as_ref().map_or(0, |stats| stats.udp_rx.bytes),
-            lanes: link
-                .map(|link| link.counters().status())
-                .unwrap_or_default(),
-            in_flight: link.map_or(0, Connection::in_flight),
-            links: self.state.live.load(Ordering::Acquire),
-            links_max: self.state.live_max.load(Ordering::Acquire),
-            links_total: self.state.links_total.load(Ordering::Relaxed),
+            lanes: state.counters.status(),
+            in_flight,
+            queued_frames: link.map_or(0, |link| link.control.queued_frames()),
+            waiting: state.waiting.load(Ordering::Relaxed),
+            links: state.live.load(Ordering::Acquire),
+            draining,
+            links_max: state.live_max.load(Ordering::Acquire),
+            links_total: state.links_total.load(Ordering::Relaxed),
+            handshakes: state.handshakes.load(Ordering::Relaxed),
             handshake: link.map(Connection::handshake),
             established_in: link.map(Connection::established_in),
             certificate_ends: link.map(Connection::certificate_ends),
-            last_problem: lock(&self.state.last_problem).clone(),
+            last_problem: lock(&state.last_problem).clone(),
+            last_close: lock(&state.last_close).clone(),
+        }
+    }
+
+    /// The link, and a call counted on it. A link that began to drain in between is passed over.
+    pub(super) async fn begin(
+        &self,
+        group: GroupId,
+        deadline: Instant,
+    ) -> Result<(Arc<Connection>, InFlight), CallError> {
+        loop {
+            let link = self.link(group, deadline).await?;
+            if let Some(in_flight) = link.begin() {
+                return Ok((link, in_flight));
+            }
+            // It stopped being the link, and `usable` does not yield it again.
         }
     }
 
@@ -347,7 +268,7 @@ impl Peer {
         } else if self.state.node == self.local.node {
             UnreachableReason::Myself
         } else {
-            match self.state.wait_link(deadline).await {
+            match self.state.wait_link(&self.local, deadline).await {
                 Ok(link) => return Ok(link),
                 Err(reason) => reason,
             }
@@ -362,6 +283,21 @@ impl Peer {
             group,
             address,
             reason,
+        }
+    }
+}
+
+/// Keeps a link to a peer, until it is dropped.
+#[derive(Debug)]
+pub struct LinkNeed {
+    peer: Peer,
+}
+
+impl Drop for LinkNeed {
+    fn drop(&mut self) {
+        let Peer { local, state } = &self.peer;
+        if state.needs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            local.update_need(state);
         }
     }
 }

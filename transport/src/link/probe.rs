@@ -7,10 +7,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::connection::{Connection, forget};
+use super::connection::Connection;
 use super::control;
-use super::local::lock;
-use super::peer::PeerState;
+use super::local::{LocalNode, lock};
+use super::peer_state::PeerState;
 use crate::admission::{AdmissionRefusal, Candidate, ConnectionId, ProbeOutcome, Verdict};
 use crate::close::CloseCode;
 use crate::limits::{PROBE_LIMIT_MAX, PROBE_LIMIT_MIN};
@@ -23,15 +23,20 @@ pub(crate) fn probe_limit(rtt: Duration) -> Duration {
 /// Judges a candidate, and probes the incumbent where the rules say so.
 ///
 /// Cancel safe: a probe that is dropped counts as answered, so that nobody is displaced by it.
-pub(crate) async fn judge(peer: &PeerState, candidate: &Candidate) -> Result<(), AdmissionRefusal> {
+pub(crate) async fn judge(
+    local: &Arc<LocalNode>,
+    peer: &Arc<PeerState>,
+    candidate: &Candidate,
+) -> Result<(), AdmissionRefusal> {
     loop {
-        let verdict = lock(&peer.record).judge(candidate, Instant::now());
+        let verdict = lock(&peer.life).judge(candidate, Instant::now());
         let incumbents = match verdict {
             Verdict::Admit => return Ok(()),
             Verdict::Refuse(refusal) => return Err(refusal),
             Verdict::Probe { incumbents } => incumbents,
         };
         let mut running = RunningProbe {
+            local,
             peer,
             outcome: ProbeOutcome::Answered,
         };
@@ -46,18 +51,16 @@ pub(crate) async fn judge(peer: &PeerState, candidate: &Candidate) -> Result<(),
     }
 }
 
-/// Ends a probe in the record, whatever happens to the future that runs it.
+/// Ends a probe in the peer's life, whatever happens to the future that runs it.
 struct RunningProbe<'a> {
-    peer: &'a PeerState,
+    local: &'a Arc<LocalNode>,
+    peer: &'a Arc<PeerState>,
     outcome: ProbeOutcome,
 }
 
 impl Drop for RunningProbe<'_> {
     fn drop(&mut self) {
-        let silent = lock(&self.peer.record).probe_ended(self.outcome, Instant::now());
-        for id in silent {
-            close_incumbent(self.peer, id);
-        }
+        self.peer.probe_ended(self.local, self.outcome);
     }
 }
 
@@ -82,20 +85,6 @@ async fn probe(peer: &PeerState, incumbents: &[ConnectionId]) -> ProbeOutcome {
 async fn ping(connection: &Arc<Connection>) -> bool {
     let deadline = Instant::now() + probe_limit(connection.rtt());
     control::ping(connection, deadline).await
-}
-
-fn close_incumbent(peer: &PeerState, id: ConnectionId) {
-    let connection = {
-        let connections = lock(&peer.connections);
-        connections
-            .iter()
-            .find(|connection| connection.id() == id)
-            .map(Arc::clone)
-    };
-    if let Some(connection) = connection {
-        connection.close(CloseCode::Replaced, "a newer incarnation took its place");
-        forget(&peer.connections, id);
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,14 @@ pub(crate) fn open_windows(quic: &quinn::Connection) {
     quic.set_receive_window(varint(LINK_WINDOW_BYTES));
 }
 
+/// A number that both ends of a connection compute from its keys and nobody else can (RFC 5705).
+pub(crate) fn link_id(quic: &quinn::Connection) -> u128 {
+    let mut id = [0; 16];
+    // It fails only for an output that is too long.
+    drop(quic.export_keying_material(&mut id, b"EXPORTER-quicraft-link-id", b""));
+    u128::from_be_bytes(id)
+}
+
 /// Why quinn does not take our settings.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS for QUIC cannot be set up: {0}")]
@@ -109,7 +117,8 @@ pub(crate) fn server_config(
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(tls));
     server
         .transport_config(transport(config, 1))
-        .migration(false)
+        // T4: a peer stays where it was, unless the host allows otherwise.
+        .migration(config.migration)
         .max_incoming(HANDSHAKES_HARD_MAX * 2)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(INCOMING_BYTES * 64);

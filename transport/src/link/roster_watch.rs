@@ -1,54 +1,41 @@
-//! Follows the roster: starts a dialer for each node that is new, ends the links of those that left.
+//! Follows the roster: tells each peer's life who may enter and who is needed, and ends the links of
+//! those that left.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::dial_loop;
 use super::local::{LocalNode, lock};
-use super::peer::PeerState;
-use super::stats::LinkState;
+use super::peer_state::PeerState;
 use crate::admission::Standing;
 use crate::close::CloseCode;
+use crate::life::LifeEvent;
 
 /// Runs until this node stops.
 pub(crate) async fn roster_loop(local: Arc<LocalNode>) {
     let mut changes = local.roster.changes();
-    let mut dialers = HashMap::new();
+    let mut entries = HashMap::new();
     loop {
         changes.borrow_and_update();
         for node in local.roster.members() {
-            if node == local.node {
-                continue;
-            }
-            let peer = local.peer(node);
-            // A11: the smaller id dials.
-            if local.node > node {
-                await_dial(&peer);
-                continue;
-            }
-            let running = dialers
-                .get(&node)
-                .is_some_and(|task: &tokio::task::JoinHandle<()>| !task.is_finished());
-            if !running {
-                let task = local.spawn(dial_loop(Arc::clone(&local), peer));
-                dialers.insert(node, task);
+            if node != local.node {
+                drop(local.peer(node));
             }
         }
         for peer in local.peers() {
+            local.update_standing(&peer);
             end_links(&local, &peer);
+            let entry = local.roster.get(peer.node);
+            let before = entries.insert(peer.node, entry.clone());
+            // Whoever was not reached where it was may be where it is now.
+            if before.is_some_and(|before| before != entry) {
+                peer.feed(&local, LifeEvent::Changed);
+            }
         }
         if changes.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// The peer dials, because its id is smaller; until it does it is down.
-fn await_dial(peer: &PeerState) {
-    if peer.usable().is_none() {
-        peer.enter(LinkState::Down("waiting for the peer to dial".to_owned()));
     }
 }
 

@@ -106,8 +106,10 @@ pub(crate) fn answer(link: &Arc<Connection>, frame: Frame) -> Answer {
     };
     let context = context(link, &header);
     let deadline = context.deadline;
-    let link = Arc::clone(link);
+    link.counters().served(header.lane);
+    let (link, serving) = (Arc::clone(link), link.serve_one());
     let mut running = async move {
+        let _serving = serving;
         // Inside the future, so that a panic before the first await is caught too.
         let handled = AssertUnwindSafe(async { service.call(context, frame.body).await });
         let answer = match timeout_at(deadline, handled.catch_unwind()).await {

@@ -125,10 +125,7 @@ impl SessionSender {
         let Ok(Ok(slot)) = waited else {
             return Err(self.failed(Failure::Timeout));
         };
-        let (mut open, reader) = match self.reusable() {
-            Some(open) => (open, None),
-            None => self.open().await?,
-        };
+        let (mut open, reader, in_flight) = self.stream().await?;
         let link = Arc::clone(&open.link);
         link.step_aside(SNAPSHOT_FLOOR / 5).await;
         let Ok(bytes) = timeout_at(deadline, link.append_budget.take(size)).await else {
@@ -149,7 +146,7 @@ impl SessionSender {
             reader,
             _slot: slot,
             _bytes: bytes,
-            _in_flight: link.begin(),
+            _in_flight: in_flight,
         };
         self.next_id += 1;
         // The queue has a place for each slot of the window, so only a dropped receiver refuses it.
@@ -176,6 +173,21 @@ impl SessionSender {
         }
     }
 
+    /// The stream for the next request, and the request counted on its connection.
+    async fn stream(&mut self) -> Result<(OpenStream, Option<FrameReader>, InFlight), CallError> {
+        loop {
+            let (open, reader) = match self.reusable() {
+                Some(open) => (open, None),
+                None => self.open().await?,
+            };
+            // One that drains since is finished, unused if it is new.
+            if let Some(in_flight) = open.link.begin() {
+                open.link.counters().called(Lane::Append);
+                return Ok((open, reader, in_flight));
+            }
+        }
+    }
+
     /// The open stream, if the next request may go to it. A stream of a connection that drains or
     /// has ended is finished, and what is in flight on it is still answered.
     fn reusable(&mut self) -> Option<OpenStream> {
@@ -184,7 +196,8 @@ impl SessionSender {
 
     async fn open(&self) -> Result<(OpenStream, Option<FrameReader>), CallError> {
         let wait = self.peer.local.config.dial_limit.min(self.stall_limit);
-        let found = self.peer.state.wait_link(Instant::now() + wait).await;
+        let (state, local) = (&self.peer.state, &self.peer.local);
+        let found = state.wait_link(local, Instant::now() + wait).await;
         let link = found.map_err(|reason| self.failed(Failure::Unreachable(reason)))?;
         let Ok(slot) = Arc::clone(&link.append_streams).try_acquire_owned() else {
             let (peer, lane) = (self.peer.id(), Lane::Append);

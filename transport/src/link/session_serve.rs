@@ -104,6 +104,7 @@ fn requests(link: Arc<Connection>, first: Frame, reader: FrameReader) -> Session
                 return None;
             }
             expected.id += 1;
+            link.counters().served(Lane::Append);
             Some((frame.body, (link, expected, None, reader)))
         },
     )

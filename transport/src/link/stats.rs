@@ -5,19 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quicraft_certs::NodeId;
+use tokio::time::Instant;
 
+use crate::close::CloseCode;
 use crate::frame::Lane;
 
-/// Counters of one lane of one connection.
+/// Counters of one lane to one peer, over all its connections.
 #[derive(Debug, Default)]
 pub(crate) struct LaneCounters {
     sent_frames: AtomicU64,
     sent_bytes: AtomicU64,
     received_frames: AtomicU64,
     received_bytes: AtomicU64,
+    calls: AtomicU64,
+    served: AtomicU64,
 }
 
-/// Counters of all lanes of one connection.
+/// Counters of all lanes to one peer, over all its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     lanes: [LaneCounters; 4],
@@ -42,6 +46,28 @@ impl Counters {
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// A call, a request of a session, or a transfer of ours begins.
+    pub(crate) fn called(&self, lane: Lane) {
+        self.lanes[lane.index()]
+            .calls
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call, a request or a transfer of the peer was handed to its service.
+    pub(crate) fn served(&self, lane: Lane) {
+        self.lanes[lane.index()]
+            .served
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All frames in both directions.
+    pub(crate) fn frames(&self) -> u64 {
+        let frames = |lane: &LaneCounters| {
+            lane.sent_frames.load(Ordering::Relaxed) + lane.received_frames.load(Ordering::Relaxed)
+        };
+        self.lanes.iter().map(frames).sum()
+    }
+
     pub(crate) fn status(&self) -> Vec<LaneStatus> {
         let read = |lane: Lane| {
             let counters = &self.lanes[lane.index()];
@@ -51,13 +77,15 @@ impl Counters {
                 sent_bytes: counters.sent_bytes.load(Ordering::Relaxed),
                 received_frames: counters.received_frames.load(Ordering::Relaxed),
                 received_bytes: counters.received_bytes.load(Ordering::Relaxed),
+                calls: counters.calls.load(Ordering::Relaxed),
+                served: counters.served.load(Ordering::Relaxed),
             }
         };
         Lane::ALL.into_iter().map(read).collect()
     }
 }
 
-/// What a lane of the current link has carried.
+/// What a lane has carried since this transport started, over all links to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LaneStatus {
@@ -71,15 +99,33 @@ pub struct LaneStatus {
     pub received_frames: u64,
     /// Bytes of them, headers included.
     pub received_bytes: u64,
+    /// Calls, requests and transfers that this node began.
+    pub calls: u64,
+    /// Calls, requests and transfers of the peer that were handed to a service here.
+    pub served: u64,
+}
+
+/// How the last connection to a peer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastClose {
+    /// The code, where one of the two ends gave one.
+    pub code: Option<CloseCode>,
+    /// Who ended it and why, in words.
+    pub reason: String,
+    /// When.
+    pub at: Instant,
 }
 
 /// How this node stands to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkState {
+    /// No link, and nobody needs one: the first call dials, and waits for it.
+    Idle,
     /// There is a link.
     Up,
-    /// A dial is on its way, the first since there was a link.
+    /// A dial of this node or of the peer is on its way, the first since there was a link.
     Dialling,
     /// No link; calls are `Unreachable` at once until a dial succeeds.
     Down(String),
@@ -97,6 +143,8 @@ pub struct LinkStatus {
     pub state: LinkState,
     /// How long it has been so.
     pub since: Duration,
+    /// The same number at both ends of one link, derived from the keys of its connection.
+    pub link_id: Option<u128>,
     /// The address of the link, or of the last dial.
     pub address: Option<SocketAddr>,
     /// Whether this node dialled the link.
@@ -117,14 +165,23 @@ pub struct LinkStatus {
     pub received_bytes: u64,
     /// What each lane carried.
     pub lanes: Vec<LaneStatus>,
-    /// Calls, requests and transfers of ours in flight.
+    /// Calls, requests and transfers of ours in flight, on the link and on what drains.
     pub in_flight: usize,
+    /// Frames that wait to be written on Control.
+    pub queued_frames: usize,
+    /// Calls that wait for a dial.
+    pub waiting: usize,
     /// Live links to this identity right now; draining connections are not counted.
     pub links: u32,
+    /// Connections that finish their calls because a newer one is the link.
+    pub draining: usize,
     /// The most live links that there ever were at once to this identity.
     pub links_max: u32,
     /// Links established since this transport started.
     pub links_total: u64,
+    /// Handshakes with this peer since this transport started, whatever became of them: those that
+    /// it dialled, and those whose Hello it judged.
+    pub handshakes: u64,
     /// How long the handshake of the current link took, from its first packet here to admission.
     pub handshake: Option<Duration>,
     /// Time from the start of this transport, or from the loss of the last link, to the link.
@@ -133,4 +190,6 @@ pub struct LinkStatus {
     pub certificate_ends: Option<u64>,
     /// Why the last link ended or the last dial failed.
     pub last_problem: Option<String>,
+    /// How the last connection ended, drained ones included.
+    pub last_close: Option<LastClose>,
 }

@@ -112,7 +112,6 @@ pub(crate) async fn transfer<R>(
 where
     R: AsyncRead + Send + Unpin,
 {
-    let _in_flight = link.begin();
     let slots = async {
         (
             Arc::clone(&local.snapshot_slots).acquire_owned().await,

@@ -157,6 +157,7 @@ async fn receive(
     let Some(service) = link.local.service(header.group) else {
         return Some(Err(unknown_group(&header)));
     };
+    link.counters().served(Lane::Snapshot);
     let progress = Arc::new(Progress::default());
     let (rest, stream) = reader.into_raw();
     let (left, link_of_body) = (length, Arc::clone(link));

@@ -29,7 +29,7 @@ use super::wire::{
     AppendReply, AppendSplitter, FrameLimits, OversizedEntry, SnapshotHead, SnapshotReply,
     TransferReply, TransferRequest, VoteReply, VoteRequestBody, encode, method,
 };
-use crate::link::{CallLane, Peer, Request};
+use crate::link::{CallLane, LinkNeed, Peer, Request};
 use crate::{Event, GroupId, TransportHandle};
 
 /// What openraft uses a client for; it decides the lane of its appends.
@@ -52,6 +52,8 @@ pub struct RaftNetwork<C: RaftTypeConfig, S> {
     route: Route,
     /// `None` if the target cannot be a peer: it is this node, or node 0.
     peer: Option<Peer>,
+    /// A node that replicates to another keeps a link to it.
+    _need: Option<LinkNeed>,
     lane: ClientLane,
     snapshots: Arc<S>,
     config: PhantomData<fn() -> C>,
@@ -74,6 +76,7 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
         Self {
             handle,
             route,
+            _need: peer.as_ref().map(Peer::keep_link),
             peer,
             lane,
             snapshots,

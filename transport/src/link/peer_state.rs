@@ -1,0 +1,330 @@
+//! What is kept of one peer, and the shell around its life: it feeds the machine, does what the
+//! machine says, and shows its state to callers. It decides nothing.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwapOption;
+use quicraft_certs::NodeId;
+use rand::RngExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::connection::Connection;
+use super::dial::dial;
+use super::local::{LocalNode, lock};
+use super::stats::{Counters, LastClose, LinkState};
+use crate::UnreachableReason;
+use crate::admission::{ConnectionId, ProbeOutcome};
+use crate::life::{LifeAction, LifeEvent, LifeSettings, LifeState, PeerLife};
+
+/// How this node stands to a peer, as callers wait for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Phase {
+    pub(crate) state: LinkState,
+    pub(crate) since: Instant,
+}
+
+/// Everything about one peer.
+#[derive(Debug)]
+pub(crate) struct PeerState {
+    pub(crate) node: NodeId,
+    pub(crate) life: Mutex<PeerLife>,
+    /// The link. Readers take no lock.
+    pub(crate) link: ArcSwapOption<Connection>,
+    /// All adopted connections that are not closed yet: the link and those that drain.
+    pub(crate) connections: Mutex<Vec<Arc<Connection>>>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) counters: Counters,
+    pub(crate) address: Mutex<Option<SocketAddr>>,
+    pub(crate) last_problem: Mutex<Option<String>>,
+    pub(crate) last_close: Mutex<Option<LastClose>>,
+    pub(crate) live: AtomicU32,
+    pub(crate) live_max: AtomicU32,
+    pub(crate) links_total: AtomicU64,
+    /// Handshakes whose Hello was sent or judged here.
+    pub(crate) handshakes: AtomicU64,
+    /// Calls that wait for a dial.
+    pub(crate) waiting: AtomicUsize,
+    /// Who needs a link beside the roster: Raft clients of this peer.
+    pub(crate) needs: AtomicUsize,
+    /// When the last link was lost.
+    pub(crate) lost_at: Mutex<Option<Instant>>,
+    /// Wakes the keeper, because the next due time has changed.
+    timer: Notify,
+    kept: AtomicBool,
+}
+
+impl PeerState {
+    pub(crate) fn new(node: NodeId, settings: LifeSettings) -> Self {
+        let state = LinkState::Down("the roster does not know it".to_owned());
+        let (phase, _) = watch::channel(Phase {
+            state,
+            since: Instant::now(),
+        });
+        Self {
+            node,
+            life: Mutex::new(PeerLife::new(settings)),
+            link: ArcSwapOption::empty(),
+            connections: Mutex::default(),
+            phase,
+            counters: Counters::default(),
+            address: Mutex::default(),
+            last_problem: Mutex::default(),
+            last_close: Mutex::default(),
+            live: AtomicU32::new(0),
+            live_max: AtomicU32::new(0),
+            links_total: AtomicU64::new(0),
+            handshakes: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            needs: AtomicUsize::new(0),
+            lost_at: Mutex::default(),
+            timer: Notify::new(),
+            kept: AtomicBool::new(false),
+        }
+    }
+
+    // --- The machine ------------------------------------------------------------------------------
+
+    /// Tells the peer's life what happened, and does what follows from it.
+    pub(crate) fn feed(self: &Arc<Self>, local: &Arc<LocalNode>, event: LifeEvent) {
+        let actions = {
+            let mut life = lock(&self.life);
+            let actions = life.handle(event, Instant::now(), random());
+            self.show(&life);
+            actions
+        };
+        self.act(local, actions);
+    }
+
+    /// Ends a probe. A silent incumbent is closed.
+    pub(crate) fn probe_ended(self: &Arc<Self>, local: &Arc<LocalNode>, outcome: ProbeOutcome) {
+        let actions = {
+            let mut life = lock(&self.life);
+            let actions = life.probe_ended(outcome, Instant::now(), random());
+            self.show(&life);
+            actions
+        };
+        self.act(local, actions);
+    }
+
+    /// Does what the machine said, in its order. Never waits.
+    pub(crate) fn act(self: &Arc<Self>, local: &Arc<LocalNode>, actions: Vec<LifeAction>) {
+        for action in actions {
+            match action {
+                LifeAction::Dial => {
+                    drop(local.spawn(dial(Arc::clone(local), Arc::clone(self))));
+                }
+                LifeAction::Drain(id) => {
+                    if let Some(connection) = self.connection(id) {
+                        self.unlink(&connection);
+                        connection.drain();
+                    }
+                }
+                LifeAction::SayDone(id) => {
+                    if let Some(connection) = self.connection(id) {
+                        connection.control.send_done();
+                    }
+                }
+                LifeAction::Close(id, code) => {
+                    if let Some(connection) = self.connection(id) {
+                        connection.close(code, "");
+                    }
+                }
+                LifeAction::CheckUse(id) => self.check_use(local, id),
+            }
+        }
+        self.keep(local);
+    }
+
+    fn check_use(self: &Arc<Self>, local: &Arc<LocalNode>, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            let since = connection.used_last();
+            let quiet = LifeEvent::Quiet {
+                connection: id,
+                since,
+            };
+            self.feed(local, quiet);
+        }
+    }
+
+    /// Wakes the keeper of the machine's times, and starts it with the first of them.
+    fn keep(self: &Arc<Self>, local: &Arc<LocalNode>) {
+        if lock(&self.life).next_due().is_none() {
+            return;
+        }
+        if self.kept.swap(true, Ordering::AcqRel) {
+            self.timer.notify_one();
+        } else {
+            drop(local.spawn(keeper(Arc::clone(local), Arc::clone(self))));
+        }
+    }
+
+    /// Shows the machine's state to callers; an unchanged one keeps its time.
+    pub(crate) fn show(&self, life: &PeerLife) {
+        let state = self.shown(life.state());
+        self.phase.send_if_modified(|phase| {
+            if phase.state == state {
+                return false;
+            }
+            *phase = Phase {
+                state,
+                since: Instant::now(),
+            };
+            true
+        });
+    }
+
+    fn shown(&self, state: &LifeState) -> LinkState {
+        let why = || {
+            lock(&self.last_problem)
+                .clone()
+                .unwrap_or_else(|| "no dial yet".to_owned())
+        };
+        match state {
+            LifeState::Idle => LinkState::Idle,
+            LifeState::Grace { .. } | LifeState::Dialling => LinkState::Dialling,
+            LifeState::Up { .. } => LinkState::Up,
+            LifeState::Leaving => LinkState::Down("the peer shuts down".to_owned()),
+            LifeState::Redialling | LifeState::Down { .. } => LinkState::Down(why()),
+            LifeState::Parked { code, .. } => {
+                LinkState::Parked(format!("refused by the peer: {code}"))
+            }
+            LifeState::Barred => {
+                LinkState::Down("the roster does not know it, or bars it".to_owned())
+            }
+            LifeState::Stopped => LinkState::Down("this node stops".to_owned()),
+        }
+    }
+
+    // --- Facts ------------------------------------------------------------------------------------
+
+    /// Remembers why there is no link.
+    pub(crate) fn problem(&self, text: &str) {
+        *lock(&self.last_problem) = Some(text.to_owned());
+    }
+
+    /// Counts a connection as a live link. Raised where admission adopts.
+    pub(crate) fn count_live(&self) {
+        let live = self.live.fetch_add(1, Ordering::AcqRel) + 1;
+        self.live_max.fetch_max(live, Ordering::AcqRel);
+        self.links_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An adopted connection that is not closed yet.
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        let connections = lock(&self.connections);
+        let found = connections.iter().find(|connection| connection.id() == id);
+        found.map(Arc::clone)
+    }
+
+    /// Takes new calls away from a connection, if it is the link.
+    pub(crate) fn unlink(&self, connection: &Connection) {
+        let same = |link: &Arc<Connection>| link.id() == connection.id();
+        self.link.rcu(|current| match current {
+            Some(link) if same(link) => None,
+            current => current.clone(),
+        });
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        self.unlink(connection);
+        lock(&self.connections).retain(|known| known.id() != connection.id());
+    }
+
+    /// Lets go of all connections, because this node stops. No other is adopted from then on.
+    pub(crate) fn release(&self) {
+        let mut life = lock(&self.life);
+        drop(life.handle(LifeEvent::Stop, Instant::now(), 0.0));
+        self.show(&life);
+        let link = self.link.swap(None);
+        let connections = std::mem::take(&mut *lock(&self.connections));
+        drop(life);
+        drop((link, connections));
+    }
+
+    // --- For callers ------------------------------------------------------------------------------
+
+    /// The link, if new calls may go to it.
+    pub(crate) fn usable(&self) -> Option<Arc<Connection>> {
+        self.link.load_full().filter(|link| link.takes_calls())
+    }
+
+    /// The link, once there is one. Waits for a first dial in progress, never for a later one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; the dial goes on.
+    pub(crate) async fn wait_link(
+        self: &Arc<Self>,
+        local: &Arc<LocalNode>,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, UnreachableReason> {
+        if let Some(link) = self.usable() {
+            return Ok(link);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        let mut phase = self.phase.subscribe();
+        loop {
+            let state = phase.borrow_and_update().state.clone();
+            match state {
+                LinkState::Up => {
+                    if let Some(link) = self.usable() {
+                        return Ok(link);
+                    }
+                    // It has just ended, which the machine is about to hear.
+                }
+                LinkState::Down(reason) | LinkState::Parked(reason) => {
+                    return Err(UnreachableReason::Down(reason));
+                }
+                LinkState::Idle => self.feed(local, LifeEvent::Wanted),
+                LinkState::Dialling => {}
+            }
+            match timeout_at(deadline, phase.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(UnreachableReason::ShuttingDown),
+                Err(_) => return Err(UnreachableReason::Dialling),
+            }
+        }
+    }
+}
+
+/// Counts as one call that waits for a dial, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells the machine when its times have come, until this node stops.
+async fn keeper(local: Arc<LocalNode>, peer: Arc<PeerState>) {
+    loop {
+        let due = lock(&peer.life).next_due();
+        let due_time = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due_time => peer.feed(&local, LifeEvent::Due),
+            () = peer.timer.notified() => {}
+        }
+    }
+}
+
+/// Spreads the waits of nodes that lost the same peer.
+pub(crate) fn random() -> f64 {
+    rand::rng().random()
+}
