@@ -25,6 +25,7 @@ pub struct PeerCertificate {
     issuer: Arc<str>,
     not_before: UnixTime,
     not_after: UnixTime,
+    valid_until: UnixTime,
     key_hash: [u8; 32],
     chain: Arc<[CertificateDer<'static>]>,
 }
@@ -46,12 +47,14 @@ impl PeerCertificate {
                 detail: error.to_string(),
             })?;
         let validity = parsed.validity();
+        let not_after = from_timestamp(validity.not_after.timestamp());
         Ok(Self {
             identity,
             serial: Serial::from_der(certificate.serial()),
             issuer: Arc::from(excerpt(&parsed.issuer().to_string())),
             not_before: from_timestamp(validity.not_before.timestamp()),
-            not_after: from_timestamp(validity.not_after.timestamp()),
+            not_after,
+            valid_until: chain_end(not_after, chain),
             key_hash: sha256(&certificate.subject_public_key_info()),
             chain: chain
                 .iter()
@@ -90,6 +93,13 @@ impl PeerCertificate {
         self.not_after.as_secs()
     }
 
+    /// The last second in which the whole presented chain is valid, since 1970: no later than
+    /// [`PeerCertificate::not_after`]. The CA of the trust may end before.
+    #[must_use]
+    pub const fn valid_until(&self) -> u64 {
+        self.valid_until.as_secs()
+    }
+
     /// SHA-256 of the public key (`SubjectPublicKeyInfo`, DER): what a roster pins.
     ///
     /// The same as `openssl x509 -in node.crt -noout -pubkey | openssl pkey -pubin -outform DER |
@@ -118,6 +128,21 @@ impl PeerCertificate {
     ) -> Result<NodeIdentity, CertificateRefusal> {
         recheck(role, &self.chain, trust, now)
     }
+}
+
+/// The earliest last second of a chain. What does not parse was refused before.
+fn chain_end(not_after: UnixTime, chain: &[CertificateDer<'_>]) -> UnixTime {
+    let ends = chain.iter().skip(1).filter_map(|der| {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        Some(from_timestamp(parsed.validity().not_after.timestamp()))
+    });
+    ends.fold(not_after, |first, end| {
+        if end.as_secs() < first.as_secs() {
+            end
+        } else {
+            first
+        }
+    })
 }
 
 impl fmt::Debug for PeerCertificate {

@@ -1,8 +1,9 @@
 //! The current credentials of a node, and how new ones take their place. It must not know
-//! connections: a replacement acts on new handshakes, live links are swept by their owner.
+//! connections: a replacement acts on new handshakes, live links are swept by their owner, who is
+//! told of it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
@@ -13,6 +14,9 @@ use crate::{CertificateRefusal, CredentialError, Credentials, NodeIdentity, Peer
 /// What is told of every refused certificate.
 type Observer = Box<dyn Fn(PeerRole, &CertificateRefusal) + Send + Sync>;
 
+/// Who is told of a replacement, while it wants to be.
+type Follower = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Holds the credentials that new handshakes use.
 ///
 /// TLS configurations read it at every handshake, so credentials are replaced without a restart
@@ -22,6 +26,7 @@ pub struct CredentialStore {
     identity: NodeIdentity,
     clock: WallClock,
     current: ArcSwap<Generation>,
+    followers: Mutex<Vec<Follower>>,
     observer: OnceLock<Observer>,
 }
 
@@ -41,6 +46,7 @@ impl CredentialStore {
                 number: 1,
                 credentials: Arc::new(credentials),
             }),
+            followers: Mutex::default(),
             observer: OnceLock::new(),
         })
     }
@@ -76,10 +82,12 @@ impl CredentialStore {
             number: former.number.saturating_add(1),
             credentials: Arc::clone(&credentials),
         });
+        let generation = self.generation();
+        self.followers().retain(|follower| follower());
         tracing::info!(
             target: "quicraft::link",
             node = %self.identity.node(),
-            generation = self.generation(),
+            generation,
             "credentials replaced"
         );
         Ok(())
@@ -96,6 +104,19 @@ impl CredentialStore {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.current.load().number
+    }
+
+    /// Names who is told of each replacement, for as long as it returns `true`: the owner of live
+    /// links, who sweeps them then. It must be quick and must not replace credentials itself.
+    pub fn on_replace(&self, follower: impl Fn() -> bool + Send + Sync + 'static) {
+        self.followers().push(Box::new(follower));
+    }
+
+    fn followers(&self) -> std::sync::MutexGuard<'_, Vec<Follower>> {
+        // A follower that panics leaves the list whole.
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time by which certificates are judged.

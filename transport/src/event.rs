@@ -76,6 +76,17 @@ pub enum Event {
         /// What only we know.
         detail: String,
     },
+    /// A live link was ended, because its peer may not be here any more.
+    Evicted {
+        /// The peer.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+        /// What it was told.
+        code: CloseCode,
+        /// What only we know.
+        detail: String,
+    },
     /// A peer refused us.
     RefusedByPeer {
         /// The peer that we dialled.
@@ -183,6 +194,7 @@ impl Event {
             Self::DialFailed { .. } => "dial_failed",
             Self::Parked { .. } => "parked",
             Self::Refused { .. } => "refused",
+            Self::Evicted { .. } => "evicted",
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::HandshakeFailed { .. } => "handshake_failed",
             Self::DuplicateNode { .. } => "duplicate_node",
@@ -203,6 +215,7 @@ impl Event {
         matches!(
             self,
             Self::DuplicateNode { .. }
+                | Self::Evicted { .. }
                 | Self::Parked { .. }
                 | Self::OriginMismatch { .. }
                 | Self::EntryTooLarge { .. }

@@ -27,6 +27,7 @@ mod error;
 mod event;
 pub mod frame;
 mod group;
+mod handle;
 mod incarnation;
 pub mod life;
 pub mod limits;
@@ -41,13 +42,11 @@ mod socket;
 pub use address::{InvalidAddress, PeerAddress, Resolver, SystemResolver};
 pub use admission::ProvenNode;
 pub use config::{Congestion, InvalidSetting, TransportConfig};
-pub use endpoint::{
-    AlreadyRegistered, Registration, ShutdownReport, StartError, Transport, TransportBuilder,
-    TransportHandle,
-};
+pub use endpoint::{ShutdownReport, StartError, Transport, TransportBuilder};
 pub use error::{CallError, UnreachableReason};
 pub use event::Event;
 pub use group::{GroupId, TraceContext};
+pub use handle::{AlreadyRegistered, Registration, TransportHandle};
 pub use incarnation::{Incarnation, IncarnationError};
 pub use link::{LinkState, LinkStatus, Peer};
 pub use quicraft_certs as certs;

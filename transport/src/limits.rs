@@ -158,6 +158,13 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A replaced connection may finish its calls for this long.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// Time between two looks at the dates of the certificates of live links: an expired one is gone
+/// within a second.
+pub const CERTIFICATE_SWEEP: Duration = Duration::from_millis(500);
+
+/// After new credentials the links are renewed within this time, each at a moment of its own.
+pub const RENEWAL_SPREAD: Duration = Duration::from_secs(5);
+
 /// A link on which the peer said `Done` is kept for this long while another one may be on its way:
 /// its last handshake message and the `Done` left together, so this is for lost packets.
 pub const HANDOVER_LIMIT: Duration = Duration::from_secs(1);

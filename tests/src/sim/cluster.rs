@@ -93,7 +93,9 @@ impl SimCluster {
         let switch = Switch::new(spec.seed);
         switch.set_default(spec.conditions.clone());
         let cluster = ClusterName::new("sim.example");
-        let authority = cluster.ok().and_then(|name| Authority::new(name).ok());
+        let authority = cluster
+            .ok()
+            .and_then(|name| Authority::with_clock(name, spec.clock.clone()).ok());
         let Some(authority) = authority else {
             panic!("the cluster's name is valid, and so is its authority");
         };

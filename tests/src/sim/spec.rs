@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openraft::Config;
+use quicraft_certs::WallClock;
 use quicraft_transport::TransportConfig;
 use quicraft_transport::raft::RaftTiming;
 
@@ -31,6 +32,8 @@ pub struct SimSpec {
     pub transport: TransportConfig,
     /// Whether a node keeps its incarnation on disk: its epoch and its keys outlive a crash then.
     pub persisted: bool,
+    /// The clock by which certificates are made and judged.
+    pub clock: WallClock,
 }
 
 impl SimSpec {
@@ -46,6 +49,7 @@ impl SimSpec {
             raft: crate::raft::config(),
             transport: TransportConfig::default(),
             persisted: true,
+            clock: WallClock::system(),
         }
         .timed_as(crate::raft::config())
     }
@@ -74,6 +78,13 @@ impl SimSpec {
     #[must_use]
     pub const fn seeded(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// The same with certificates by this clock.
+    #[must_use]
+    pub fn by_clock(mut self, clock: WallClock) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -3,6 +3,7 @@
 mod bad_bytes;
 mod commits;
 mod crashes;
+mod credentials;
 mod forgery;
 mod lanes;
 mod links;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::failure::HandshakeFailure;
-use super::handshake::{Unproven, accept_side};
+use super::handshake::{Begun, Unproven, accept_side};
 use super::local::LocalNode;
 use crate::close::CloseCode;
 use crate::event::Event;
@@ -54,7 +54,7 @@ async fn admit(
     slot: OwnedSemaphorePermit,
     hellos: Arc<Semaphore>,
 ) {
-    let started = Instant::now();
+    let begun = Begun::now(&local);
     let address = incoming.remote_address();
     let failed = |reason: String| {
         local
@@ -77,7 +77,7 @@ async fn admit(
         return failed(format!("{HELLOS_PENDING_MAX} hellos are pending"));
     };
     let handshake = async {
-        let unproven = Unproven::new(quic, started)?;
+        let unproven = Unproven::new(quic, begun)?;
         accept_side(&local, unproven).await
     };
     match handshake.await {

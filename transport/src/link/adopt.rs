@@ -66,7 +66,7 @@ pub(super) fn adopt(
     };
     // From here on somebody counts it off again, whatever becomes of the handshake.
     drop(local.spawn(watch_end(Arc::clone(&link))));
-    quic::open_windows(&unproven.quic);
+    quic::open_windows(&unproven.quic, dialled);
     peer.act(local, actions);
     Ok(Adopted {
         link,
@@ -94,9 +94,10 @@ fn settle(
         frame_bytes_max: config.frame_bytes_max.min(said.frame_bytes_max as usize),
         entry_bytes_max: config.entry_bytes_max.min(said.entry_bytes_max as usize),
         certificate: unproven.certificate.clone(),
-        handshake: now - unproven.started,
+        handshake: now - unproven.begun.at,
         established_in: now - absent_since,
         link_id: quic::link_id(&unproven.quic),
+        own_certificate: unproven.begun.own_certificate,
     }
 }
 

@@ -100,7 +100,12 @@ pub(crate) struct Settled {
     pub(crate) established_in: Duration,
     /// The same number at both ends.
     pub(crate) link_id: u128,
+    /// Which of our certificates the peer was shown.
+    pub(crate) own_certificate: OwnCertificate,
 }
+
+/// The hash of a certificate of this node.
+pub(crate) type OwnCertificate = [u8; 32];
 
 /// One admitted connection.
 #[derive(Debug)]
@@ -203,8 +208,16 @@ impl Connection {
         self.settled.established_in
     }
 
+    pub(crate) const fn certificate(&self) -> &PeerCertificate {
+        &self.settled.certificate
+    }
+
     pub(crate) const fn certificate_ends(&self) -> u64 {
         self.settled.certificate.not_after()
+    }
+
+    pub(crate) const fn own_certificate(&self) -> OwnCertificate {
+        self.settled.own_certificate
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, timeout};
 
 use super::failure::HandshakeFailure;
-use super::handshake::{Unproven, dial_side};
+use super::handshake::{Begun, Unproven, dial_side};
 use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
 use crate::address::dial_order;
@@ -142,7 +142,7 @@ async fn dial_one(
     let stops = || DialFailure::NoAddress("this node stops".to_owned());
     // After a power cut everybody dials everybody; the turns keep that to what a node accepts.
     let _turn = local.dials.acquire().await.map_err(|_| stops())?;
-    let started = Instant::now();
+    let begun = Begun::now(local);
     peer.handshakes.fetch_add(1, Ordering::Relaxed);
     let generation = lock(&peer.life).next_generation();
     let cluster = local.credentials.identity().cluster().clone();
@@ -156,7 +156,7 @@ async fn dial_one(
         .map_err(|_| DialFailure::Timeout)?
         .map_err(|error| HandshakeFailure::ended(&error))?;
     let handshake = async {
-        let unproven = Unproven::new(quic.clone(), started)?;
+        let unproven = Unproven::new(quic.clone(), begun)?;
         dial_side(local, peer, unproven, generation).await
     };
     // Its messages have limits of their own; this one bounds their sum.

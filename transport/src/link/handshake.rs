@@ -10,6 +10,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 
 use super::adopt::{adopt, start};
+use super::connection::OwnCertificate;
 use super::failure::{HandshakeFailure, bad_hello, refusal, wait_text};
 use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
@@ -27,18 +28,36 @@ use crate::limits::{HELLO_LIMIT, PROBE_LIMIT_MAX};
 pub(crate) struct Unproven {
     pub(crate) quic: quinn::Connection,
     pub(crate) certificate: PeerCertificate,
-    pub(crate) started: Instant,
+    pub(crate) begun: Begun,
+}
+
+/// What was true when a handshake began.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) at: Instant,
+    /// The certificate of ours that the peer is shown. Credentials that are replaced in between may
+    /// be shown already; then the link is renewed once more than it has to.
+    pub(crate) own_certificate: OwnCertificate,
+}
+
+impl Begun {
+    pub(crate) fn now(local: &LocalNode) -> Self {
+        Self {
+            at: Instant::now(),
+            own_certificate: local.own_certificate(),
+        }
+    }
 }
 
 impl Unproven {
     /// Reads the peer's certificate, which TLS has verified.
-    pub(crate) fn new(quic: quinn::Connection, started: Instant) -> Result<Self, HandshakeFailure> {
+    pub(crate) fn new(quic: quinn::Connection, begun: Begun) -> Result<Self, HandshakeFailure> {
         let certificate = quic::peer_certificate(&quic)
             .map_err(|error| refusal(CloseCode::Untrusted, error.to_string()))?;
         Ok(Self {
             quic,
             certificate,
-            started,
+            begun,
         })
     }
 

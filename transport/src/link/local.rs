@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::PeerState;
+use super::connection::OwnCertificate;
 use super::transfer::SendRate;
 use crate::admission::{ConnectionId, LocalFacts, Standing};
 use crate::close::CloseCode;
@@ -51,7 +52,6 @@ pub(crate) struct LocalNode {
     pub(crate) resolver: Arc<dyn Resolver>,
     /// Until this node stops: a handle on it would keep the socket bound and its driver running.
     endpoint: Mutex<Option<quinn::Endpoint>>,
-    address: Option<SocketAddr>,
     pub(crate) client: quinn::ClientConfig,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) events: Events,
@@ -84,7 +84,6 @@ impl LocalNode {
             credentials: parts.credentials,
             roster: parts.roster,
             resolver: parts.resolver,
-            address: parts.endpoint.local_addr().ok(),
             endpoint: Mutex::new(Some(parts.endpoint)),
             client: parts.client,
             runtime: parts.runtime,
@@ -121,6 +120,13 @@ impl LocalNode {
             0 => lock(&self.incarnation).cluster_uid(),
             uid => uid,
         }
+    }
+
+    /// The certificate that the next handshake shows.
+    pub(crate) fn own_certificate(&self) -> OwnCertificate {
+        let current = self.credentials.current();
+        let der = current.chain().first();
+        der.map_or([0; 32], |der| *blake3::hash(der).as_bytes())
     }
 
     pub(crate) fn next_connection(&self) -> ConnectionId {
@@ -228,8 +234,8 @@ impl LocalNode {
         lock(&self.incarnation).set_cluster_uid(uid)
     }
 
-    pub(crate) const fn local_addr(&self) -> Option<SocketAddr> {
-        self.address
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.endpoint()?.local_addr().ok()
     }
 
     /// The socket's endpoint, until this node stops.

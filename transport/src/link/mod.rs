@@ -9,6 +9,7 @@ mod adopt;
 
 mod budget;
 mod call;
+mod certificate_watch;
 mod connection;
 mod control;
 mod dial;
@@ -31,6 +32,7 @@ mod transfer_serve;
 pub(crate) use accept::accept_loop;
 
 pub(crate) use budget::Budget;
+pub(crate) use certificate_watch::certificate_loop;
 pub(crate) use local::{LocalNode, LocalParts, lock};
 pub use peer::{CallLane, LinkNeed, Peer, Request};
 pub(crate) use peer_state::PeerState;

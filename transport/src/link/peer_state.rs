@@ -51,6 +51,8 @@ pub(crate) struct PeerState {
     pub(crate) needs: AtomicUsize,
     /// When the last link was lost.
     pub(crate) lost_at: Mutex<Option<Instant>>,
+    /// When the link is renewed, because it shows a certificate that was replaced.
+    pub(crate) renewal_at: Mutex<Option<Instant>>,
     /// Wakes the keeper, because the next due time has changed.
     timer: Notify,
     kept: AtomicBool,
@@ -80,6 +82,7 @@ impl PeerState {
             waiting: AtomicUsize::new(0),
             needs: AtomicUsize::new(0),
             lost_at: Mutex::default(),
+            renewal_at: Mutex::default(),
             timer: Notify::new(),
             kept: AtomicBool::new(false),
         }

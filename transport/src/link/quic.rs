@@ -41,9 +41,10 @@ pub(crate) fn peer_certificate(
 }
 
 /// Lifts the bounds of an unproven peer, once it is proven.
-pub(crate) fn open_windows(quic: &quinn::Connection) {
-    // L10, T5: what a proven peer may use.
-    quic.set_max_concurrent_bi_streams(varint(STREAMS_MAX));
+pub(crate) fn open_windows(quic: &quinn::Connection, dialled: bool) {
+    // L10, T5: what a proven peer may use, beside Control, which the dialer has opened.
+    let control = usize::from(!dialled);
+    quic.set_max_concurrent_bi_streams(varint(STREAMS_MAX + control));
     quic.set_receive_window(varint(LINK_WINDOW_BYTES));
 }
 

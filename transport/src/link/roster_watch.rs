@@ -10,6 +10,7 @@ use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
 use crate::admission::Standing;
 use crate::close::CloseCode;
+use crate::event::Event;
 use crate::life::LifeEvent;
 
 /// Runs until this node stops.
@@ -42,13 +43,24 @@ pub(crate) async fn roster_loop(local: Arc<LocalNode>) {
 /// Closes what a peer that may not enter any more still has.
 fn end_links(local: &LocalNode, peer: &PeerState) {
     // A9: who may not be here loses what it has.
-    let code = match local.roster.standing(peer.node) {
-        Standing::Removed => CloseCode::Removed,
-        Standing::Suspended => CloseCode::Suspended,
-        Standing::Member { .. } | Standing::Unknown => return,
+    let (code, pin) = match local.roster.standing(peer.node) {
+        Standing::Removed => (CloseCode::Removed, None),
+        Standing::Suspended => (CloseCode::Suspended, None),
+        Standing::Member { pin: Some(pin) } => (CloseCode::KeyNotPinned, Some(pin)),
+        Standing::Unknown => (CloseCode::NotMember, None),
+        Standing::Member { pin: None } => return,
     };
-    for connection in lock(&peer.connections).iter() {
-        connection.close(code, "");
+    let connections = lock(&peer.connections).clone();
+    for connection in connections {
+        if pin != Some(connection.certificate().key_hash()) {
+            local.events.raise(Event::Evicted {
+                peer: peer.node,
+                address: connection.address(),
+                code,
+                detail: "the roster has changed".to_owned(),
+            });
+            connection.close(code, "");
+        }
     }
 }
 
