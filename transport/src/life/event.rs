@@ -34,6 +34,10 @@ pub enum LifeEvent {
         /// How it ended.
         ending: Ending,
     },
+    /// A dial of the peer has come to its Hello: a link may be near, and ours would only cross it.
+    Approached,
+    /// That dial has ended, whatever became of it.
+    Receded,
     /// The peer said `GoingAway`.
     Leaving(ConnectionId),
     /// The peer said `Done`.

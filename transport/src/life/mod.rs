@@ -220,6 +220,8 @@ impl PeerLife {
             LifeEvent::Lost { connection, ending } => {
                 self.lost(connection, ending, now, random, out);
             }
+            LifeEvent::Approached => self.reach.approached(),
+            LifeEvent::Receded => self.reach.receded(),
             LifeEvent::Leaving(connection) => {
                 if self.record.link() == Some(connection) {
                     self.reach.leaving();

@@ -63,6 +63,8 @@ pub(super) struct Reach {
     eager: bool,
     /// A dial is under way, whatever the state: a link may come in while it is.
     in_flight: bool,
+    /// Dials of the peer that have come to their Hello.
+    approaching: u32,
     /// Another dial follows the one under way, because something has changed since it began.
     again: bool,
 }
@@ -74,6 +76,7 @@ impl Reach {
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max),
             eager: false,
             in_flight: false,
+            approaching: 0,
             again: false,
         }
     }
@@ -318,6 +321,14 @@ impl Reach {
         }
     }
 
+    pub(super) const fn approached(&mut self) {
+        self.approaching = self.approaching.saturating_add(1);
+    }
+
+    pub(super) const fn receded(&mut self) {
+        self.approaching = self.approaching.saturating_sub(1);
+    }
+
     pub(super) fn leaving(&mut self) {
         if let LifeState::Up { .. } = self.state {
             self.state = LifeState::Leaving;
@@ -372,9 +383,9 @@ impl Reach {
 
     // --- Steps ------------------------------------------------------------------------------------
 
-    /// The first dial: at once, or after the grace that the smaller id has.
+    /// The first dial: at once, or after a grace where the peer's own dial is near or comes first.
     fn begin(&mut self, settings: &LifeSettings, now: Instant, actions: &mut Vec<LifeAction>) {
-        if settings.dials_first {
+        if settings.dials_first && self.approaching == 0 {
             self.dial(LifeState::Dialling, actions);
         } else {
             let due = now + settings.grace;

@@ -22,6 +22,7 @@ use crate::frame::{
     Confirm, HANDSHAKE_PREFIX_BYTES, Hello, Introduction, Lane, PROTOCOL_VERSION, Welcome,
     handshake_length,
 };
+use crate::life::LifeEvent;
 use crate::limits::{HELLO_LIMIT, PROBE_LIMIT_MAX};
 
 /// A connection whose TLS is done and whose peer is not proven yet.
@@ -206,6 +207,7 @@ async fn accept_messages(
     let peer = local.peer(proven.node());
     let generation = said.generation;
     peer.handshakes.fetch_add(1, Ordering::Relaxed);
+    let _approach = Approach::new(local, &peer);
     lock(&peer.life).observe(said.boot, generation);
     let candidate = candidate(local, said, generation, false);
     let judged = tokio::select! {
@@ -231,6 +233,26 @@ async fn accept_messages(
     let link = adopt(local, &peer, unproven, proven, candidate, said, false)?;
     start(link, send, recv);
     Ok(())
+}
+
+/// Tells the peer's life that a dial of the peer is near, until it has ended.
+struct Approach<'a> {
+    local: &'a Arc<LocalNode>,
+    peer: Arc<PeerState>,
+}
+
+impl<'a> Approach<'a> {
+    fn new(local: &'a Arc<LocalNode>, peer: &Arc<PeerState>) -> Self {
+        peer.feed(local, LifeEvent::Approached);
+        let peer = Arc::clone(peer);
+        Self { local, peer }
+    }
+}
+
+impl Drop for Approach<'_> {
+    fn drop(&mut self) {
+        self.peer.feed(self.local, LifeEvent::Receded);
+    }
 }
 
 fn candidate(local: &LocalNode, said: &Introduction, generation: u64, dialled: bool) -> Candidate {
