@@ -3,6 +3,7 @@
 //! This room must not know how a link ends or what Raft makes of an error; it only keeps the facts:
 //! which peer, which group, which address, and why.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,19 +30,19 @@ pub enum CallError {
         /// Why.
         reason: UnreachableReason,
     },
-    /// The link or the stream was lost after the call was (at least in part) sent; the peer may or
-    /// may not have run it. Ask again at once if the call is safe to repeat.
-    #[error(
-        "the link to node {peer} was lost during a call of group {group}{}: {reason}",
-        at(address)
-    )]
+    /// The link or the stream ended after the call was (at least in part) sent; the peer may or may
+    /// not have run it, whatever ended. `end` says whether asking again at once makes sense, for a
+    /// call that is safe to repeat.
+    #[error("a call of group {group} to node {peer}{} was cut ({end}): {reason}", at(address))]
     Cut {
         /// The peer.
         peer: NodeId,
         /// The group of the call.
         group: GroupId,
-        /// The address of the lost link.
+        /// The address of the link.
         address: Option<SocketAddr>,
+        /// What ended.
+        end: LinkEnd,
         /// Why, in words.
         reason: String,
     },
@@ -92,6 +93,30 @@ pub enum CallError {
         /// What the reader said.
         reason: String,
     },
+}
+
+/// What ended under a call that was cut. In every case the peer may have run the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkEnd {
+    /// The link died, or the peer left (it shut down, refused us, was silent or was reset), and no
+    /// other one is there. Asking again fails until the peer is dialled again: back off.
+    Lost,
+    /// A newer connection to the peer took this one's place, or the link was closed in order because
+    /// it rested. Nothing is wrong with the peer: ask again at once.
+    Replaced,
+    /// Only the stream of the call ended; the link lives on. Ask again at once.
+    StreamOnly,
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "the link is lost",
+            Self::Replaced => "the link was replaced",
+            Self::StreamOnly => "only the stream ended",
+        })
+    }
 }
 
 /// Why nothing could be sent.

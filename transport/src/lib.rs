@@ -43,7 +43,7 @@ pub use address::{InvalidAddress, PeerAddress, Resolver, SystemResolver};
 pub use admission::ProvenNode;
 pub use config::{Congestion, InvalidSetting, TransportConfig};
 pub use endpoint::{ShutdownReport, StartError, Transport, TransportBuilder};
-pub use error::{CallError, UnreachableReason};
+pub use error::{CallError, LinkEnd, UnreachableReason};
 pub use event::Event;
 pub use group::{GroupId, TraceContext};
 pub use handle::{AlreadyRegistered, Registration, TransportHandle};

@@ -224,7 +224,7 @@ async fn a_wrong_hello_is_refused_with_its_own_code() {
     let table = [
         (
             CloseCode::VersionMismatch,
-            hello(|h| (h.version_min, h.version_max) = (2, 9)),
+            hello(|h| (h.version_min, h.version_max) = (3, 9)),
         ),
         (
             CloseCode::WrongCluster,

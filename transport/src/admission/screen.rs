@@ -256,7 +256,7 @@ mod tests {
             key_hash: [9; 32],
             addressed: id(1),
             wanted: None,
-            versions: (1, 1),
+            versions: (2, 2),
             introduction: &template,
         };
         change(&mut facts, &mut said);
@@ -279,15 +279,15 @@ mod tests {
         let table: Vec<(CloseCode, Result<ProvenNode, CloseCode>)> = vec![
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (2, 9)),
+                verdict(MEMBER, |f, _| f.versions = (3, 9)),
             ),
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (0, 0)),
+                verdict(MEMBER, |f, _| f.versions = (1, 1)),
             ),
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (2, 0)),
+                verdict(MEMBER, |f, _| f.versions = (3, 0)),
             ),
             (
                 CloseCode::WrongCluster,

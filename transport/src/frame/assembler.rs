@@ -40,12 +40,8 @@ impl FrameAssembler {
     ///
     /// [`FrameError`] for bytes that are no frame or one over the limit. The stream cannot be read on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let header = match self.header {
-            Some(header) => header,
-            None => match self.next_header()? {
-                Some(header) => header,
-                None => return Ok(None),
-            },
+        let Some(header) = self.header()? else {
+            return Ok(None);
         };
         let size = header.body_bytes as usize;
         match self.pieces.take(size) {
@@ -53,11 +49,21 @@ impl FrameAssembler {
                 self.header = None;
                 Ok(Some(Frame { header, body }))
             }
-            None => {
-                self.header = Some(header);
-                Ok(None)
-            }
+            None => Ok(None),
         }
+    }
+
+    /// The header of the next frame as soon as it is there, whether its body is or not. The frame
+    /// itself stays, for [`FrameAssembler::next_frame`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`FrameAssembler::next_frame`].
+    pub fn header(&mut self) -> Result<Option<FrameHeader>, FrameError> {
+        if self.header.is_none() {
+            self.header = self.next_header()?;
+        }
+        Ok(self.header)
     }
 
     fn next_header(&mut self) -> Result<Option<FrameHeader>, FrameError> {

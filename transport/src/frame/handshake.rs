@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::limits::HELLO_BYTES_MAX;
 
 /// The version of the protocol that this code speaks.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"QCFT";
 const HELLO: u8 = 1;

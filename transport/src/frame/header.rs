@@ -78,7 +78,7 @@ pub enum FrameKind {
     Reply,
     /// An answer that says no; `method` carries the code and the body a text.
     Refusal,
-    /// A receiver has stored the bytes of a transfer up to `id`.
+    /// A receiver has taken the bytes of a transfer, or of a session's stream, up to `id`.
     Progress,
     /// A caller has taken a large reply; its bytes count no longer.
     Taken,

@@ -5,14 +5,18 @@
 //! taken them; a lane out of budget stops writing and leaves the window to the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::movement::Movement;
 
 /// Bytes that may be in flight on a lane.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     total: u32,
     left: Arc<Semaphore>,
+    moved: Arc<Movement>,
 }
 
 /// Bytes taken from a budget; dropping it gives them back.
@@ -25,7 +29,14 @@ impl Budget {
         Self {
             total,
             left: Arc::new(Semaphore::new(total as usize)),
+            moved: Arc::new(Movement::new()),
         }
+    }
+
+    /// The peer has taken bytes of the lane, or has answered on it: who waits for the budget waits
+    /// for a lane that moves.
+    pub(crate) fn note_movement(&self) {
+        self.moved.note();
     }
 
     /// Bytes that nobody holds.
@@ -47,6 +58,20 @@ impl Budget {
             // The semaphore is never closed; were it, the lane would have to stand still.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// The same, but `None` when nothing has moved on the whole lane for `limit`. Those who hold
+    /// the bytes are slow then, not this one; each of them is given up at its own limit.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Budget::take`].
+    pub(crate) async fn take_while_moving(
+        &self,
+        bytes: usize,
+        limit: Duration,
+    ) -> Option<BudgetShare> {
+        self.moved.wait(limit, self.take(bytes)).await
     }
 }
 
@@ -71,6 +96,25 @@ mod tests {
         assert_eq!(budget.left(), 0);
         drop(share);
         assert_eq!(budget.left(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_lasts_as_long_as_the_lane_moves() {
+        let (limit, ms) = (Duration::from_secs(5), Duration::from_millis(1));
+        let budget = Budget::new(10);
+        let held = budget.take(10).await;
+        let start = tokio::time::Instant::now();
+        let moving = async {
+            for _ in 0..4 {
+                tokio::time::sleep(limit - ms).await;
+                budget.note_movement();
+            }
+        };
+        let (waited, ()) = tokio::join!(budget.take_while_moving(1, limit), moving);
+        assert!(waited.is_none());
+        assert_eq!(start.elapsed(), (limit - ms) * 4 + limit);
+        drop(held);
+        assert!(budget.take_while_moving(10, limit).await.is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Failure};
 use super::local::lock;
 use super::peer::Request;
-use super::serve::{Answer, answer, refuse_unreadable, remaining_ms};
+use super::serve::{Answer, answer, deadline, read_whole, refuse_unreadable, remaining_ms};
 use super::stream::{FrameReadError, FrameReader, ResetOnDrop, write_frames};
 use crate::close::StreamCode;
 use crate::event::Event;
@@ -116,18 +116,17 @@ async fn exchange(
     }
     let reply = read_reply(link, reader.reader(), next_id).await?;
     drop(share);
-    if reply.header.body_bytes as usize > REPLY_FREE_BYTES_MAX {
-        let taken = Frame::bare(FrameKind::Taken, Lane::Call, next_id);
-        write_frames(send.stream(), &[taken])
-            .await
-            .map_err(|error| link.cut(&error))?;
+    let large = reply.header.body_bytes as usize > REPLY_FREE_BYTES_MAX;
+    let taken = [Frame::bare(FrameKind::Taken, Lane::Call, next_id)];
+    // A peer that did not wait for this has ended the stream. Its answer is here all the same.
+    if !large || write_frames(send.stream(), &taken).await.is_ok() {
+        let (send, reader) = (send.take(), reader.take());
+        link.calls.give_back(CallStream {
+            send,
+            reader,
+            next_id: next_id + 1,
+        });
     }
-    let (send, reader) = (send.take(), reader.take());
-    link.calls.give_back(CallStream {
-        send,
-        reader,
-        next_id: next_id + 1,
-    });
     match reply.header.kind {
         FrameKind::Refusal => Err(Failure::Refused(Refusal::from_wire(
             reply.header.method,
@@ -205,31 +204,21 @@ impl Drop for StopOnDrop {
 const TAKEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Serves the calls of one stream, one after the other.
-pub(crate) async fn serve(
-    link: Arc<Connection>,
-    first: Frame,
-    mut reader: FrameReader,
-    mut send: SendStream,
-) {
-    let mut next = Some(first);
+pub(crate) async fn serve(link: Arc<Connection>, mut reader: FrameReader, mut send: SendStream) {
     loop {
-        let frame = match next.take() {
-            Some(frame) => frame,
-            None => match reader.next().await {
-                Ok(Some(frame)) => {
-                    let size = frame.encoded_bytes();
-                    link.counters().received(Lane::Call, 1, size);
-                    frame
-                }
-                Ok(None) => return,
-                Err(error) => return refuse_unreadable(&link, &mut send, &mut reader, error).await,
-            },
+        let header = match reader.header().await {
+            Ok(Some(header)) => header,
+            Ok(None) => return,
+            Err(error) => return refuse_unreadable(&link, &mut send, &mut reader, error).await,
         };
-        if frame.header.kind != FrameKind::Call || frame.header.lane != Lane::Call {
+        if header.kind != FrameKind::Call || header.lane != Lane::Call {
             drop(send.reset(StreamCode::Malformed.varint()));
             return reader.stop(StreamCode::Malformed);
         }
-        let reply = match answer(&link, frame) {
+        let deadline = deadline(&header);
+        let read = read_whole(&link, &header, deadline, &mut send, &mut reader);
+        let Some(frame) = read.await else { return };
+        let reply = match answer(&link, frame, deadline) {
             Answer::Ready(reply) => reply,
             Answer::Later(running) => tokio::select! {
                 reply = running => reply,
@@ -261,7 +250,12 @@ async fn write_reply(
     let size = reply.body.len();
     let large = size > REPLY_FREE_BYTES_MAX;
     let share = if large {
-        Some(link.call_budget.take(size).await)
+        tokio::select! {
+            biased;
+            share = link.call_budget.take(size) => Some(share),
+            // The caller gave up at its deadline, or the link has ended.
+            _ = send.stopped() => return false,
+        }
     } else {
         None
     };

@@ -20,7 +20,7 @@ use super::peer_state::PeerState;
 use super::stats::Counters;
 use crate::admission::{Candidate, ConnectionId, ProvenNode};
 use crate::close::CloseCode;
-use crate::error::CallError;
+use crate::error::{CallError, LinkEnd};
 use crate::event::Event;
 use crate::life::{Ending, LifeEvent};
 use crate::limits::{
@@ -33,7 +33,10 @@ use crate::{GroupId, Refusal, RefusalCode, UnreachableReason};
 #[derive(Debug)]
 pub(crate) enum Failure {
     Unreachable(UnreachableReason),
-    Cut(String),
+    Cut {
+        end: LinkEnd,
+        reason: String,
+    },
     Timeout,
     Refused(Refusal),
     TooLarge { size: usize, limit: usize },
@@ -46,10 +49,11 @@ impl Failure {
         let peer_id = peer.id();
         match self {
             Self::Unreachable(reason) => peer.unreachable(group, reason),
-            Self::Cut(reason) => CallError::Cut {
+            Self::Cut { end, reason } => CallError::Cut {
                 peer: peer_id,
                 group,
                 address,
+                end,
                 reason,
             },
             Self::Timeout => CallError::Timeout {
@@ -365,10 +369,28 @@ impl Connection {
 
     /// A failure of a call whose stream broke: the link's end, or only the stream's.
     pub(crate) fn cut(&self, stream: &dyn std::fmt::Display) -> Failure {
-        match self.quic.close_reason() {
-            Some(error) => Failure::Cut(describe(&error)),
-            None => Failure::Cut(stream.to_string()),
-        }
+        let Some(error) = self.quic.close_reason() else {
+            let (end, reason) = (LinkEnd::StreamOnly, stream.to_string());
+            return Failure::Cut { end, reason };
+        };
+        // Whatever it ended with, a link that goes on makes it a replaced one. Its code says so too,
+        // where the end is heard of before the adoption.
+        let another = self.peer.usable();
+        let another = another.is_some_and(|link| link.id() != self.id());
+        let (ending, reason) = self.ending(&error);
+        let in_order = match ending {
+            Ending::ByPeer(code) | Ending::Ours(code) => matches!(
+                code,
+                CloseCode::Retired | CloseCode::Superseded | CloseCode::Idle
+            ),
+            Ending::Lost => false,
+        };
+        let end = if another || in_order {
+            LinkEnd::Replaced
+        } else {
+            LinkEnd::Lost
+        };
+        Failure::Cut { end, reason }
     }
 }
 

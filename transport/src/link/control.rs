@@ -17,9 +17,10 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Failure};
 use super::local::lock;
 use super::peer::Request;
-use super::serve::{Answer, answer, remaining_ms};
+use super::serve::{Answer, answer, deadline, remaining_ms};
 use super::stream::{FrameReadError, FrameReader, write_frames};
 use crate::close::CloseCode;
+use crate::error::LinkEnd;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameKind, Lane};
 use crate::limits::{
@@ -91,8 +92,10 @@ impl ControlLane {
                 self.queued_bytes.fetch_sub(size, Ordering::AcqRel);
                 match error {
                     mpsc::error::TrySendError::Full(_) => full(CONTROL_QUEUE_FRAMES_MAX, "frames"),
+                    // The writer ends only with the link.
                     mpsc::error::TrySendError::Closed(_) => {
-                        Failure::Cut("the link has ended".into())
+                        let (end, reason) = (LinkEnd::Lost, "the link has ended".to_owned());
+                        Failure::Cut { end, reason }
                     }
                 }
             })
@@ -189,12 +192,15 @@ async fn exchange(
     if link.quic.close_reason().is_some() {
         return Err(link.cut(&"the link has ended"));
     }
-    lane.enqueue(frame, Some(deadline)).inspect_err(|failure| {
-        if let Failure::Unreachable(_) = failure {
-            let (peer, lane) = (link.peer.node, Lane::Control);
-            link.local.events.raise(Event::LaneFull { peer, lane });
-        }
-    })?;
+    lane.enqueue(frame, Some(deadline))
+        .map_err(|failure| match failure {
+            Failure::Cut { reason, .. } => link.cut(&reason),
+            full => {
+                let (peer, lane) = (link.peer.node, Lane::Control);
+                link.local.events.raise(Event::LaneFull { peer, lane });
+                full
+            }
+        })?;
     match timeout_at(deadline, receiver).await {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(_)) => Err(link.cut(&"the link has ended")),
@@ -250,6 +256,10 @@ pub(crate) async fn write_loop(
                 .sent(Lane::Control, frames.len() as u64, bytes),
             Err(error) => {
                 tracing::debug!(target: "quicraft::link", peer = link.peer.node.get(), %error, "control writer ends");
+                // L2: a peer that stops the lane's stream on a living link ends the link.
+                if link.quic.close_reason().is_none() {
+                    link.close(CloseCode::ProtocolError, "");
+                }
                 return;
             }
         }
@@ -346,7 +356,8 @@ fn serve(link: &Arc<Connection>, frame: Frame, handlers: &mut JoinSet<()>) {
         let busy = Refusal::new(RefusalCode::Busy, text);
         return reply(link, super::serve::refusal_frame(&header, &busy), handlers);
     }
-    match answer(link, frame) {
+    let deadline = deadline(&header);
+    match answer(link, frame, deadline) {
         Answer::Ready(frame) => reply(link, frame, handlers),
         Answer::Later(future) => {
             let link = Arc::clone(link);

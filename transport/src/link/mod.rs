@@ -6,7 +6,7 @@
 // In the order of a call's way: who asks, over which connection, on which lane.
 mod accept;
 mod adopt;
-
+mod arrival;
 mod budget;
 mod call;
 mod certificate_watch;
@@ -16,6 +16,7 @@ mod dial;
 mod failure;
 mod handshake;
 mod local;
+mod movement;
 mod peer;
 mod peer_state;
 mod probe;

@@ -123,8 +123,8 @@ impl Peer {
     /// An ordered stream of requests on the Append lane.
     ///
     /// No stream is opened before the first request, and an idle one is given back; both are
-    /// invisible here. `stall_limit` is the longest time without an answer while a request is in
-    /// flight.
+    /// invisible here. `stall_limit` is the longest time in which nothing moves while a request is
+    /// in flight: neither an answer comes, nor a byte that the peer has taken.
     #[must_use]
     pub fn session(
         &self,
@@ -162,6 +162,16 @@ impl Peer {
         let sent = transfer::transfer(&self.local, &link, request, length, source, stall_limit);
         sent.await
             .map_err(|failure| failure.into_error(self, group, stall_limit))
+    }
+
+    /// Waits until there is a link that takes calls, through any number of dials. Returns whether
+    /// there is one; `false` at the deadline. A peer that is dialled by need is dialled for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; a dial in progress goes on.
+    pub async fn back(&self, deadline: Instant) -> bool {
+        self.state.back(&self.local, deadline).await
     }
 
     /// The smoothed round trip of the link, if there is one.

@@ -292,6 +292,28 @@ impl PeerState {
             }
         }
     }
+
+    /// Waits until there is a link, however many dials that needs; `false` at the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; a dial goes on.
+    pub(crate) async fn back(self: &Arc<Self>, local: &Arc<LocalNode>, deadline: Instant) -> bool {
+        let mut phase = self.phase.subscribe();
+        loop {
+            // The phase first: an adoption between the two looks is not missed.
+            let idle = phase.borrow_and_update().state == LinkState::Idle;
+            if self.usable().is_some() {
+                return true;
+            }
+            if idle {
+                self.feed(local, LifeEvent::Wanted);
+            }
+            if !matches!(timeout_at(deadline, phase.changed()).await, Ok(Ok(()))) {
+                return self.usable().is_some();
+            }
+        }
+    }
 }
 
 /// Counts as one call that waits for a dial, until it is dropped.

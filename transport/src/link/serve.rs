@@ -38,19 +38,30 @@ pub(crate) fn remaining_ms(deadline: Option<Instant>, now: Instant) -> u32 {
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }
 
+/// When the call behind a header that arrives now is given up.
+pub(crate) fn deadline(header: &FrameHeader) -> Instant {
+    // L12: a deadline counts from here.
+    Instant::now()
+        + match header.deadline_ms {
+            0 => DEADLINE_DEFAULT,
+            ms => Duration::from_millis(u64::from(ms)),
+        }
+}
+
 /// What a service is told about the call behind `header`.
-pub(crate) fn context(link: &Connection, header: &FrameHeader) -> CallContext {
-    let limit = match header.deadline_ms {
-        0 => DEADLINE_DEFAULT,
-        ms => Duration::from_millis(u64::from(ms)),
-    };
+pub(crate) fn context(link: &Connection, header: &FrameHeader, deadline: Instant) -> CallContext {
     CallContext {
         from: link.proven(),
         group: header.group,
         method: header.method,
-        deadline: Instant::now() + limit,
+        deadline,
         trace: header.trace,
     }
+}
+
+/// A deadline that has passed here.
+pub(crate) fn deadline_passed() -> Refusal {
+    Refusal::new(RefusalCode::DeadlinePassed, "the deadline has passed")
 }
 
 /// A refusal as a frame, answering the call behind `header`.
@@ -99,13 +110,12 @@ pub(crate) fn panicked(link: &Connection, header: &FrameHeader) -> Refusal {
 }
 
 /// Runs the service of a call. Its future is polled once, here.
-pub(crate) fn answer(link: &Arc<Connection>, frame: Frame) -> Answer {
+pub(crate) fn answer(link: &Arc<Connection>, frame: Frame, deadline: Instant) -> Answer {
     let header = frame.header;
     let Some(service) = link.local.service(header.group) else {
         return Answer::Ready(refusal_frame(&header, &unknown_group(&header)));
     };
-    let context = context(link, &header);
-    let deadline = context.deadline;
+    let context = context(link, &header, deadline);
     link.counters().served(header.lane);
     let (link, serving) = (Arc::clone(link), link.serve_one());
     let mut running = async move {
@@ -115,10 +125,7 @@ pub(crate) fn answer(link: &Arc<Connection>, frame: Frame) -> Answer {
         let answer = match timeout_at(deadline, handled.catch_unwind()).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(panicked(&link, &header)),
-            Err(_) => Err(Refusal::new(
-                RefusalCode::DeadlinePassed,
-                "the deadline has passed",
-            )),
+            Err(_) => Err(deadline_passed()),
         };
         answer_frame(&header, answer)
     }
@@ -148,30 +155,59 @@ pub(crate) async fn accept_streams(link: Arc<Connection>) {
     }
 }
 
-/// Reads the first frame of a stream and hands it to its lane.
+/// Reads the first header of a stream and hands the stream to its lane.
 async fn serve_stream(link: Arc<Connection>, mut send: SendStream, recv: RecvStream) {
     let mut reader = FrameReader::new(recv, link.local.config.frame_bytes_max);
-    // L5: the first frame says which lane the stream is of.
-    let first = match timeout(HELLO_LIMIT, reader.next()).await {
-        Ok(Ok(Some(frame))) => frame,
+    // L5: the first header says which lane the stream is of. Its body may take longer: the path may
+    // be slow, and the lane knows how long.
+    let header = match timeout(HELLO_LIMIT, reader.header()).await {
+        Ok(Ok(Some(header))) => header,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return refuse_unreadable(&link, &mut send, &mut reader, error).await,
         Err(_) => return reader.stop(StreamCode::Malformed),
     };
-    let lane = first.header.lane;
-    if first.header.kind != FrameKind::Call {
+    let lane = header.lane;
+    if header.kind != FrameKind::Call {
         return reader.stop(StreamCode::Malformed);
     }
-    link.counters().received(lane, 1, first.encoded_bytes());
     // A stream that is closed already has no use for a priority.
     drop(send.set_priority(lane.priority()));
     match lane {
-        Lane::Append => session_serve::serve(link, first, reader, send).await,
-        Lane::Call => call::serve(link, first, reader, send).await,
-        Lane::Snapshot => transfer_serve::serve(link, first, reader, send).await,
+        Lane::Append => session_serve::serve(link, header, reader, send).await,
+        Lane::Call => call::serve(link, reader, send).await,
+        Lane::Snapshot => transfer_serve::serve(link, header, reader, send).await,
         // Control has its one stream, from the handshake.
         Lane::Control => reader.stop(StreamCode::Malformed),
     }
+}
+
+/// Reads the whole frame behind a header, until its deadline. `None` if the stream is of no use any
+/// more; the peer was told why.
+pub(crate) async fn read_whole(
+    link: &Connection,
+    header: &FrameHeader,
+    deadline: Instant,
+    send: &mut SendStream,
+    reader: &mut FrameReader,
+) -> Option<Frame> {
+    match timeout_at(deadline, reader.next()).await {
+        Ok(Ok(Some(frame))) => {
+            link.counters()
+                .received(header.lane, 1, frame.encoded_bytes());
+            return Some(frame);
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => refuse_unreadable(link, send, reader, error).await,
+        Err(_) => {
+            let frame = refusal_frame(header, &deadline_passed());
+            if let Ok(Ok(bytes)) = timeout(HELLO_LIMIT, write_frames(send, &[frame])).await {
+                link.counters().sent(header.lane, 1, bytes);
+                drop(send.finish());
+            }
+            reader.stop(StreamCode::Cancelled);
+        }
+    }
+    None
 }
 
 /// Tells a peer why its stream ends here, where it can be told; the link lives on.

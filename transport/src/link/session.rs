@@ -2,8 +2,12 @@
 //!
 //! A session outlives its stream: the stream is opened with the first request, given back when the
 //! session rests, and opened anew on whatever connection is the link then. Nothing is sent twice.
+//!
+//! Slow is not dead: a session is given up when for its stall limit neither an answer came nor a byte
+//! that the peer has taken. quinn does not say what it has of a stream, so the peer reports it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +17,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::BudgetShare;
 use super::connection::{Connection, Failure, InFlight};
+use super::movement::Movement;
 use super::peer::Peer;
-use super::stream::{FrameReader, ResetOnDrop, write_frames};
+use super::stream::{FrameReader, ResetOnDrop, Step, write_frames};
 use crate::close::StreamCode;
-use crate::error::CallError;
+use crate::error::{CallError, LinkEnd};
 use crate::event::Event;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{APPEND_STREAMS_MAX, SESSION_REQUESTS_MAX, SNAPSHOT_FLOOR};
@@ -29,16 +34,38 @@ struct Ticket {
     sent_at: Instant,
     link: Arc<Connection>,
     /// The answering side of a stream that was opened for this request.
-    reader: Option<FrameReader>,
+    answers: Option<Answers>,
     _slot: OwnedSemaphorePermit,
     _bytes: BudgetShare,
     _in_flight: InFlight,
+}
+
+/// The answering side of a stream.
+#[derive(Debug)]
+struct Answers {
+    reader: FrameReader,
+    /// Bytes that were handed to the stream so far; the sender counts them.
+    offered: Arc<AtomicU64>,
+    /// Bytes of them that the peer has reported as taken.
+    taken: u64,
+}
+
+impl Answers {
+    /// Whether a report of the peer is movement. One that says nothing new is none, so that nobody
+    /// can keep a session alive with it; one that claims more than was sent counts as all of it.
+    fn take(&mut self, reported: u64) -> bool {
+        let taken = reported.min(self.offered.load(Ordering::Acquire));
+        let grew = taken > self.taken;
+        self.taken = self.taken.max(taken);
+        grew
+    }
 }
 
 /// The stream that requests go to at the moment.
 #[derive(Debug)]
 struct OpenStream {
     send: SendStream,
+    offered: Arc<AtomicU64>,
     link: Arc<Connection>,
     _slot: OwnedSemaphorePermit,
 }
@@ -52,6 +79,7 @@ pub struct SessionSender {
     group: GroupId,
     method: u16,
     stall_limit: Duration,
+    moved: Arc<Movement>,
     tickets: mpsc::Sender<Ticket>,
     window: Arc<Semaphore>,
     stream: Option<OpenStream>,
@@ -64,10 +92,10 @@ pub struct SessionReceiver {
     peer: Peer,
     group: GroupId,
     stall_limit: Duration,
+    moved: Arc<Movement>,
     tickets: mpsc::Receiver<Ticket>,
     current: Option<Ticket>,
-    reader: Option<FrameReader>,
-    answered_at: Instant,
+    answers: Option<Answers>,
     ended: bool,
 }
 
@@ -78,14 +106,15 @@ pub(crate) fn session(
     stall_limit: Duration,
 ) -> (SessionSender, SessionReceiver) {
     let (sender, receiver) = mpsc::channel(SESSION_REQUESTS_MAX);
+    let moved = Arc::new(Movement::new());
     let receiver = SessionReceiver {
         peer: peer.clone(),
         group,
         stall_limit,
+        moved: Arc::clone(&moved),
         tickets: receiver,
         current: None,
-        reader: None,
-        answered_at: Instant::now(),
+        answers: None,
         ended: false,
     };
     let window = Arc::new(Semaphore::new(SESSION_REQUESTS_MAX));
@@ -95,6 +124,7 @@ pub(crate) fn session(
         group,
         method,
         stall_limit,
+        moved,
         tickets,
         window,
         stream,
@@ -105,6 +135,9 @@ pub(crate) fn session(
 
 impl SessionSender {
     /// Sends one request, as soon as the window has a slot and the lane has bytes for it.
+    ///
+    /// Each wait lasts as long as something moves: the answers of this session, which are read by
+    /// its receiver, or the lane, where the bytes are waited for. So poll the receiver beside it.
     ///
     /// # Errors
     ///
@@ -120,17 +153,14 @@ impl SessionSender {
         if size > limit {
             return Err(self.failed(Failure::TooLarge { size, limit }));
         }
-        let deadline = Instant::now() + self.stall_limit;
-        let waited = timeout_at(deadline, Arc::clone(&self.window).acquire_owned()).await;
-        let Ok(Ok(slot)) = waited else {
+        let window = Arc::clone(&self.window).acquire_owned();
+        let Some(Ok(slot)) = self.moved.wait(self.stall_limit, window).await else {
             return Err(self.failed(Failure::Timeout));
         };
-        let (mut open, reader, in_flight) = self.stream().await?;
+        let (mut open, answers, in_flight) = self.stream().await?;
         let link = Arc::clone(&open.link);
         link.step_aside(SNAPSHOT_FLOOR / 5).await;
-        let Ok(bytes) = timeout_at(deadline, link.append_budget.take(size)).await else {
-            return Err(self.failed(Failure::Timeout));
-        };
+        let bytes = self.budget(&link, size).await?;
         let frame = Frame::new(
             FrameKind::Call,
             Lane::Append,
@@ -139,11 +169,14 @@ impl SessionSender {
             body,
         )
         .for_group(self.group);
+        // Before the first byte leaves, so that no report of it comes too early.
+        open.offered
+            .fetch_add(frame.encoded_bytes() as u64, Ordering::AcqRel);
         let ticket = Ticket {
             id: self.next_id,
             sent_at: Instant::now(),
             link: Arc::clone(&link),
-            reader,
+            answers,
             _slot: slot,
             _bytes: bytes,
             _in_flight: in_flight,
@@ -151,17 +184,37 @@ impl SessionSender {
         self.next_id += 1;
         // The queue has a place for each slot of the window, so only a dropped receiver refuses it.
         if self.tickets.try_send(ticket).is_err() {
-            return Err(self.failed(Failure::Cut("the session's receiver is gone".into())));
+            let end = LinkEnd::StreamOnly;
+            let reason = "the session's receiver is gone".to_owned();
+            return Err(self.failed(Failure::Cut { end, reason }));
         }
         let mut guarded = ResetOnDrop::new(open.send);
-        match timeout_at(deadline, write_frames(guarded.stream(), &[frame])).await {
-            Ok(Ok(bytes)) => link.counters().sent(Lane::Append, 1, bytes),
-            Ok(Err(error)) => return Err(self.failed(link.cut(&error))),
-            Err(_) => return Err(self.failed(Failure::Timeout)),
+        let frames = [frame];
+        let written = write_frames(guarded.stream(), &frames);
+        match self.moved.wait(self.stall_limit, written).await {
+            Some(Ok(bytes)) => link.counters().sent(Lane::Append, 1, bytes),
+            Some(Err(error)) => return Err(self.failed(link.cut(&error))),
+            None => return Err(self.failed(Failure::Timeout)),
         }
         open.send = guarded.take();
         self.stream = Some(open);
         Ok(())
+    }
+
+    /// Bytes of the lane's budget, which others may hold for as long as they move.
+    async fn budget(&self, link: &Connection, size: usize) -> Result<BudgetShare, CallError> {
+        let taken = link
+            .append_budget
+            .take_while_moving(size, self.stall_limit);
+        let failure = tokio::select! {
+            biased;
+            share = taken => match share {
+                Some(share) => return Ok(share),
+                None => Failure::Timeout,
+            },
+            error = link.quic.closed() => link.cut(&error),
+        };
+        Err(self.failed(failure))
     }
 
     /// Gives the stream back if nothing is in flight; the next request opens another. Call it when
@@ -174,16 +227,16 @@ impl SessionSender {
     }
 
     /// The stream for the next request, and the request counted on its connection.
-    async fn stream(&mut self) -> Result<(OpenStream, Option<FrameReader>, InFlight), CallError> {
+    async fn stream(&mut self) -> Result<(OpenStream, Option<Answers>, InFlight), CallError> {
         loop {
-            let (open, reader) = match self.reusable() {
+            let (open, answers) = match self.reusable() {
                 Some(open) => (open, None),
                 None => self.open().await?,
             };
             // One that drains since is finished, unused if it is new.
             if let Some(in_flight) = open.link.begin() {
                 open.link.counters().called(Lane::Append);
-                return Ok((open, reader, in_flight));
+                return Ok((open, answers, in_flight));
             }
         }
     }
@@ -194,7 +247,7 @@ impl SessionSender {
         self.stream.take().filter(|open| open.link.takes_calls())
     }
 
-    async fn open(&self) -> Result<(OpenStream, Option<FrameReader>), CallError> {
+    async fn open(&self) -> Result<(OpenStream, Option<Answers>), CallError> {
         let wait = self.peer.local.config.dial_limit.min(self.stall_limit);
         let (state, local) = (&self.peer.state, &self.peer.local);
         let found = state.wait_link(local, Instant::now() + wait).await;
@@ -211,14 +264,19 @@ impl SessionSender {
         // A stream that is closed already fails at its first write.
         drop(send.set_priority(Lane::Append.priority()));
         let reader = FrameReader::new(recv, self.peer.local.config.frame_bytes_max);
-        Ok((
-            OpenStream {
-                send,
-                link,
-                _slot: slot,
-            },
-            Some(reader),
-        ))
+        let offered = Arc::new(AtomicU64::new(0));
+        let answers = Answers {
+            reader,
+            offered: Arc::clone(&offered),
+            taken: 0,
+        };
+        let open = OpenStream {
+            send,
+            offered,
+            link,
+            _slot: slot,
+        };
+        Ok((open, Some(answers)))
     }
 
     fn failed(&self, failure: Failure) -> CallError {
@@ -250,26 +308,39 @@ impl SessionReceiver {
         }
         if self.current.is_none() {
             self.current = self.tickets.recv().await;
-            if let Some(reader) = self
-                .current
-                .as_mut()
-                .and_then(|ticket| ticket.reader.take())
-            {
-                self.reader = Some(reader);
+            let opened = self.current.as_mut();
+            if let Some(answers) = opened.and_then(|ticket| ticket.answers.take()) {
+                self.answers = Some(answers);
             }
         }
-        let (Some(ticket), Some(reader)) = (&self.current, &mut self.reader) else {
+        let (Some(ticket), Some(answers)) = (&self.current, &mut self.answers) else {
             self.ended = true;
             return None;
         };
-        let deadline = ticket.sent_at.max(self.answered_at) + self.stall_limit;
-        let answer = match timeout_at(deadline, reader.next()).await {
-            Ok(Ok(Some(frame))) => read_answer(ticket, frame),
-            Ok(Ok(None)) => Err(ticket.link.cut(&"the peer ended the session")),
-            Ok(Err(error)) => Err(ticket.link.cut(&error)),
-            Err(_) => Err(Failure::Timeout),
+        let answer = loop {
+            let deadline = ticket.sent_at.max(self.moved.last()) + self.stall_limit;
+            let moved = match timeout_at(deadline, answers.reader.step()).await {
+                Ok(Ok(Step::Frame(frame))) if frame.header.kind == FrameKind::Progress => {
+                    let counters = ticket.link.counters();
+                    counters.received(Lane::Append, 1, frame.encoded_bytes());
+                    answers.take(frame.header.id)
+                }
+                Ok(Ok(Step::Frame(frame))) => break read_answer(ticket, frame),
+                // A large answer on a slow path.
+                Ok(Ok(Step::Piece)) => true,
+                Ok(Ok(Step::End)) => break Err(ticket.link.cut(&"the peer ended the session")),
+                Ok(Err(error)) => break Err(ticket.link.cut(&error)),
+                Err(_) => break Err(Failure::Timeout),
+            };
+            if moved {
+                self.moved.note();
+                ticket.link.append_budget.note_movement();
+            }
         };
-        self.answered_at = Instant::now();
+        if answer.is_ok() {
+            self.moved.note();
+            ticket.link.append_budget.note_movement();
+        }
         self.current = None;
         Some(answer.map_err(|failure| {
             self.ended = true;

@@ -1,17 +1,20 @@
 //! The answering side of the Append lane.
 //!
 //! Requests go to the service as a stream and answers come back in their order. Nothing is refused
-//! for being too much: a service that is slow stops reading, and the sender's window fills.
+//! for being too much: a service that is slow stops reading, and the sender's window fills. While a
+//! request arrives in pieces, the sender is told how far it is.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use quinn::SendStream;
 
+use super::arrival::{Arrival, arrival};
 use super::connection::Connection;
-use super::serve::{answer_frame, context, panicked, refusal_frame, unknown_group};
-use super::stream::{FrameReader, write_frames};
+use super::serve::{answer_frame, context, deadline, panicked, refusal_frame, unknown_group};
+use super::stream::{FrameReader, Step, write_frames};
 use crate::close::StreamCode;
 use crate::frame::{Frame, FrameHeader, FrameKind, Lane};
 use crate::limits::SESSION_REQUESTS_MAX;
@@ -21,17 +24,17 @@ use crate::{Refusal, RefusalCode};
 /// Serves one session, from its first request to its end.
 pub(crate) async fn serve(
     link: Arc<Connection>,
-    first: Frame,
+    header: FrameHeader,
     mut reader: FrameReader,
     mut send: SendStream,
 ) {
-    let header = first.header;
     let Some(service) = link.local.service(header.group) else {
         reader.stop(StreamCode::Cancelled);
         return end(&link, &mut send, &header, &unknown_group(&header)).await;
     };
-    let context = context(&link, &header);
-    let requests = requests(Arc::clone(&link), first, reader);
+    let context = context(&link, &header, deadline(&header));
+    let (arrival, mut reports) = arrival();
+    let requests = requests(Arc::clone(&link), header, reader, arrival);
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| service.session(context, requests)));
     let replies = match opened {
         Ok(Ok(replies)) => replies,
@@ -48,6 +51,13 @@ pub(crate) async fn serve(
             reply = replies.next() => reply,
             // The caller gave up; dropping the replies stops the service.
             _ = send.stopped() => return,
+            taken = reports.due() => {
+                let report = Frame::bare(FrameKind::Progress, Lane::Append, taken);
+                if !write(&link, &mut send, &[report]).await {
+                    return;
+                }
+                continue;
+            }
         };
         // Whatever else is ready leaves in the same write.
         let mut frames = Vec::with_capacity(1);
@@ -80,35 +90,59 @@ pub(crate) async fn serve(
         if !write(&link, &mut send, &frames).await {
             return;
         }
+        reports.answered();
     }
 }
 
+/// What the stream of a session's requests works on.
+struct Incoming {
+    link: Arc<Connection>,
+    /// What the next request has to say of itself.
+    expected: FrameHeader,
+    reader: FrameReader,
+    arrival: Arrival,
+}
+
 /// The bodies of the session's requests, whose ids must follow each other.
-fn requests(link: Arc<Connection>, first: Frame, reader: FrameReader) -> SessionRequests {
-    let expected = first.header;
-    let state = (link, expected, Some(first), reader);
-    stream::unfold(
-        state,
-        |(link, mut expected, first, mut reader)| async move {
-            let frame = match first {
-                Some(frame) => frame,
-                None => {
-                    let frame = reader.next().await.ok().flatten()?;
-                    let size = frame.encoded_bytes();
-                    link.counters().received(Lane::Append, 1, size);
-                    frame
-                }
-            };
-            if !follows(&expected, &frame.header) {
-                reader.stop(StreamCode::Malformed);
-                return None;
-            }
-            expected.id += 1;
-            link.counters().served(Lane::Append);
-            Some((frame.body, (link, expected, None, reader)))
-        },
-    )
+fn requests(
+    link: Arc<Connection>,
+    expected: FrameHeader,
+    reader: FrameReader,
+    arrival: Arrival,
+) -> SessionRequests {
+    let incoming = Incoming {
+        link,
+        expected,
+        reader,
+        arrival,
+    };
+    stream::unfold(incoming, |mut incoming| async move {
+        let body = incoming.next().await?;
+        Some((body, incoming))
+    })
     .boxed()
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Option<Bytes> {
+        let frame = loop {
+            match self.reader.step().await.ok()? {
+                Step::Frame(frame) => break frame,
+                Step::Piece => self.arrival.piece(self.reader.taken()),
+                Step::End => return None,
+            }
+        };
+        self.arrival.whole(self.reader.taken());
+        let size = frame.encoded_bytes();
+        self.link.counters().received(Lane::Append, 1, size);
+        if !follows(&self.expected, &frame.header) {
+            self.reader.stop(StreamCode::Malformed);
+            return None;
+        }
+        self.expected.id += 1;
+        self.link.counters().served(Lane::Append);
+        Some(frame.body)
+    }
 }
 
 fn follows(expected: &FrameHeader, found: &FrameHeader) -> bool {

@@ -1,10 +1,11 @@
 //! Frames over a quinn stream: reading them one by one, writing those that are ready together.
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
 use crate::close::StreamCode;
-use crate::frame::{Frame, FrameAssembler, FrameError};
+use crate::frame::{Frame, FrameAssembler, FrameError, FrameHeader};
 use crate::limits::READ_CHUNK_BYTES_MAX;
 
 /// Bodies up to this size are copied behind their headers, so that many frames become one write;
@@ -21,11 +22,23 @@ pub(crate) enum FrameReadError {
     Stream(#[from] ReadError),
 }
 
+/// What one look at a stream has brought.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A whole frame.
+    Frame(Frame),
+    /// Bytes of a frame that is not whole yet: the peer is slow, but it moves.
+    Piece,
+    /// The peer has finished the stream behind a whole frame.
+    End,
+}
+
 /// Reads frames from a stream.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     stream: RecvStream,
     assembler: FrameAssembler,
+    taken: u64,
 }
 
 impl FrameReader {
@@ -33,6 +46,66 @@ impl FrameReader {
         Self {
             stream,
             assembler: FrameAssembler::new(body_bytes_max),
+            taken: 0,
+        }
+    }
+
+    /// Bytes taken from the stream so far.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The header of the next frame, as soon as it is there; the frame itself comes with the next
+    /// read. `None` when the peer has finished the stream behind a whole frame.
+    ///
+    /// Cancel safe: what was read stays with the reader.
+    pub(crate) async fn header(&mut self) -> Result<Option<FrameHeader>, FrameReadError> {
+        loop {
+            if let Some(header) = self.assembler.header()? {
+                return Ok(Some(header));
+            }
+            let chunk = self.stream.read_chunk(READ_CHUNK_BYTES_MAX, true).await?;
+            if !self.push(chunk)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes what has arrived, and waits for something if nothing has.
+    ///
+    /// Cancel safe: what was read stays with the reader.
+    pub(crate) async fn step(&mut self) -> Result<Step, FrameReadError> {
+        let mut grew = false;
+        loop {
+            if let Some(frame) = self.assembler.next_frame()? {
+                return Ok(Step::Frame(frame));
+            }
+            let read = self.stream.read_chunk(READ_CHUNK_BYTES_MAX, true);
+            // A frame that has arrived whole is one step, in however many packets it came.
+            let chunk = if grew {
+                match read.now_or_never() {
+                    Some(chunk) => chunk?,
+                    None => return Ok(Step::Piece),
+                }
+            } else {
+                read.await?
+            };
+            if !self.push(chunk)? {
+                return Ok(Step::End);
+            }
+            grew = true;
+        }
+    }
+
+    /// Takes a chunk; `false` at the end of the stream.
+    fn push(&mut self, chunk: Option<quinn::Chunk>) -> Result<bool, FrameError> {
+        match chunk {
+            Some(chunk) => {
+                self.taken += chunk.bytes.len() as u64;
+                self.assembler.push(chunk.bytes);
+                Ok(true)
+            }
+            None => self.assembler.finish().map(|()| false),
         }
     }
 
@@ -41,15 +114,10 @@ impl FrameReader {
     /// Cancel safe: what was read stays with the reader.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameReadError> {
         loop {
-            if let Some(frame) = self.assembler.next_frame()? {
-                return Ok(Some(frame));
-            }
-            match self.stream.read_chunk(READ_CHUNK_BYTES_MAX, true).await? {
-                Some(chunk) => self.assembler.push(chunk.bytes),
-                None => {
-                    self.assembler.finish()?;
-                    return Ok(None);
-                }
+            match self.step().await? {
+                Step::Frame(frame) => return Ok(Some(frame)),
+                Step::Piece => {}
+                Step::End => return Ok(None),
             }
         }
     }

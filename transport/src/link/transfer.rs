@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Budget;
+use super::budget::BudgetShare;
 use super::connection::{Connection, Failure};
 use super::local::{LocalNode, lock};
 use super::peer::Request;
@@ -59,27 +59,77 @@ impl SendRate {
 /// What is in flight of one transfer.
 #[derive(Debug)]
 struct Flow {
+    length: u64,
     budget: Budget,
-    shares: Mutex<Vec<(u64, super::budget::BudgetShare)>>,
-    stored: AtomicU64,
-    sent: AtomicU64,
-    moved: Notify,
+    state: Mutex<FlowState>,
+    /// Wakes who watches: something moved, or there is something to wait for now.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct FlowState {
+    /// Bytes that were handed to the stream.
+    sent: u64,
+    /// Bytes of them that the receiver has taken.
+    stored: u64,
+    /// Since when the peer has not moved although it has something to do; `None` while it has not.
+    /// A sender that waits for its own budget, rate or source does not blame the peer.
+    since: Option<Instant>,
+    /// What the chunks that are not stored hold of the budget, by their ends.
+    shares: Vec<(u64, BudgetShare)>,
 }
 
 impl Flow {
-    /// The receiver has stored everything up to `offset`.
-    fn stored(&self, offset: u64) {
-        let offset = offset.min(self.sent.load(Ordering::Acquire));
-        self.stored.fetch_max(offset, Ordering::AcqRel);
-        lock(&self.shares).retain(|(end, _)| *end > offset);
-        self.moved.notify_one();
+    fn new(length: u64, budget: Budget) -> Self {
+        let state = FlowState {
+            sent: 0,
+            stored: 0,
+            // A transfer without a byte waits for its answer from the beginning.
+            since: (length == 0).then(Instant::now),
+            shares: Vec::new(),
+        };
+        Self {
+            length,
+            budget,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
     }
 
-    /// Takes the bytes of the chunk that ends at `end`.
-    async fn take(&self, end: u64, bytes: usize) {
-        let share = self.budget.take(bytes).await;
-        lock(&self.shares).push((end, share));
-        self.sent.store(end, Ordering::Release);
+    /// The next `bytes` are handed to the stream, and hold `share` until they are stored.
+    fn sent(&self, bytes: usize, share: BudgetShare) {
+        let mut state = lock(&self.state);
+        state.sent += bytes as u64;
+        let end = state.sent;
+        state.shares.push((end, share));
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
+            self.changed.notify_one();
+        }
+    }
+
+    /// The receiver has stored everything up to `offset`. One that claims more than was sent has
+    /// all of that. A report without news is movement only behind the last byte, where the receiver
+    /// still works on what it has (L8).
+    fn stored(&self, offset: u64) {
+        let mut state = lock(&self.state);
+        let offset = offset.min(state.sent);
+        let installs = state.stored == self.length;
+        if offset <= state.stored && !installs {
+            return;
+        }
+        state.stored = state.stored.max(offset);
+        state.shares.retain(|(end, _)| *end > offset);
+        let waits = state.stored < state.sent || state.stored == self.length;
+        state.since = waits.then(Instant::now);
+        drop(state);
+        self.budget.note_movement();
+        self.changed.notify_one();
+    }
+
+    /// Since when the peer has not moved although it has something to do.
+    fn since(&self) -> Option<Instant> {
+        lock(&self.state).since
     }
 }
 
@@ -118,9 +168,11 @@ where
             Arc::clone(&link.snapshot_streams).acquire_owned().await,
         )
     };
-    let _slots = timeout(stall_limit, slots)
-        .await
-        .map_err(|_| Failure::Timeout)?;
+    let _slots = tokio::select! {
+        biased;
+        slots = timeout(stall_limit, slots) => slots.map_err(|_| Failure::Timeout)?,
+        error = link.quic.closed() => return Err(link.cut(&error)),
+    };
     let opened = timeout(stall_limit, link.quic.open_bi())
         .await
         .map_err(|_| Failure::Timeout)?;
@@ -143,14 +195,8 @@ where
         Ok(bytes) => link.counters().sent(Lane::Snapshot, 1, bytes),
         Err(error) => return Err(link.cut(&error)),
     }
-    let flow = Flow {
-        budget: link.snapshot_budget.clone(),
-        shares: Mutex::default(),
-        stored: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
-        moved: Notify::new(),
-    };
-    let writer = write_all(local, link, &flow, send.stream(), length, source);
+    let flow = Flow::new(length, link.snapshot_budget.clone());
+    let writer = write_all(local, link, &flow, send.stream(), source, stall_limit);
     let answer = read_answer(link, &flow, &mut reader);
     let watch = watch_progress(link, &flow, stall_limit);
     let answer = drive(writer, answer, watch).await?;
@@ -206,21 +252,26 @@ async fn write_all<R>(
     link: &Connection,
     flow: &Flow,
     send: &mut SendStream,
-    length: u64,
     mut source: R,
+    stall_limit: Duration,
 ) -> Result<(), Failure>
 where
     R: AsyncRead + Send + Unpin,
 {
-    let mut sent = 0;
-    while sent < length {
-        let want = (length - sent).min(SNAPSHOT_CHUNK_BYTES as u64);
+    let mut left = flow.length;
+    while left > 0 {
+        let want = left.min(SNAPSHOT_CHUNK_BYTES as u64);
         let want = usize::try_from(want).unwrap_or(SNAPSHOT_CHUNK_BYTES);
-        let chunk = read_chunk(&mut source, want).await?;
+        let chunk = timeout(stall_limit, read_chunk(&mut source, want)).await;
+        let chunk = chunk.map_err(|_| Failure::Timeout)??;
         let size = chunk.len();
-        sent += size as u64;
-        flow.take(sent, size).await;
+        left -= size as u64;
+        // Other transfers may hold the budget for as long as one of them moves; and the node's rate
+        // is a wait of its own making, however long.
+        let share = flow.budget.take_while_moving(size, stall_limit).await;
+        let share = share.ok_or(Failure::Timeout)?;
         local.snapshot_rate.turn(size).await;
+        flow.sent(size, share);
         match send.write_chunk(chunk).await {
             Ok(()) => link.counters().sent(Lane::Snapshot, 0, size),
             // The receiver wants no more: its answer, which is read beside this, says why.
@@ -279,22 +330,24 @@ async fn read_answer(
     }
 }
 
-/// Ends with a failure when nothing has moved for the stall limit; lifts the transfer before that.
+/// Ends with a failure when the peer has not moved for the stall limit although it has something to
+/// do; lifts the transfer before that.
 async fn watch_progress(link: &Connection, flow: &Flow, stall_limit: Duration) -> Failure {
     let starving = Starving(link);
     loop {
-        let since = Instant::now();
-        let floor = since + SNAPSHOT_FLOOR.min(stall_limit);
-        if timeout_at(floor, flow.moved.notified()).await.is_err() {
-            starving.set(true);
-            if timeout_at(since + stall_limit, flow.moved.notified())
-                .await
-                .is_err()
-            {
-                return Failure::Timeout;
-            }
+        let Some(since) = flow.since() else {
+            starving.set(false);
+            flow.changed.notified().await;
+            continue;
+        };
+        let starved = since.elapsed() >= SNAPSHOT_FLOOR;
+        starving.set(starved);
+        let end = since + stall_limit;
+        let next = if starved { end } else { end.min(since + SNAPSHOT_FLOOR) };
+        let changed = timeout_at(next, flow.changed.notified()).await;
+        if changed.is_err() && Instant::now() >= end && flow.since() == Some(since) {
+            return Failure::Timeout;
         }
-        starving.set(false);
     }
 }
 
@@ -318,18 +371,17 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::from_millis(1_500));
     }
 
+    async fn sent(flow: &Flow, bytes: usize) {
+        let share = flow.budget.take(bytes).await;
+        flow.sent(bytes, share);
+    }
+
     #[tokio::test]
     async fn a_share_comes_back_only_for_bytes_that_were_sent() {
         let budget = Budget::new(100);
-        let flow = Flow {
-            budget: budget.clone(),
-            shares: Mutex::default(),
-            stored: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            moved: Notify::new(),
-        };
-        flow.take(40, 40).await;
-        flow.take(100, 60).await;
+        let flow = Flow::new(200, budget.clone());
+        sent(&flow, 40).await;
+        sent(&flow, 60).await;
         assert_eq!(budget.left(), 0);
         flow.stored(39);
         assert_eq!(budget.left(), 0, "a chunk is stored whole or not");
@@ -338,6 +390,33 @@ mod tests {
         // A receiver that claims more than it was sent gets no more than all of it back.
         flow.stored(u64::MAX);
         assert_eq!(budget.left(), 100);
-        assert_eq!(flow.stored.load(Ordering::Acquire), 100);
+        assert_eq!(lock(&flow.state).stored, 100);
+    }
+
+    /// L8: what is movement, and when the peer is waited for at all.
+    #[tokio::test(start_paused = true)]
+    async fn the_peer_is_waited_for_only_while_it_has_something_to_do() {
+        let second = Duration::from_secs(1);
+        let flow = Flow::new(200, Budget::new(100));
+        assert_eq!(flow.since(), None, "nothing was sent");
+        tokio::time::advance(second).await;
+        sent(&flow, 50).await;
+        let first = Instant::now();
+        tokio::time::advance(second).await;
+        sent(&flow, 50).await;
+        assert_eq!(flow.since(), Some(first), "sending more is no sign of life");
+        flow.stored(50);
+        assert_eq!(flow.since(), Some(Instant::now()));
+        tokio::time::advance(second).await;
+        flow.stored(50);
+        flow.stored(49);
+        assert_eq!(flow.since(), Some(first + second), "nothing new is no movement");
+        flow.stored(100);
+        assert_eq!(flow.since(), None, "it has stored all that it was sent");
+        sent(&flow, 100).await;
+        flow.stored(200);
+        tokio::time::advance(second).await;
+        flow.stored(200);
+        assert_eq!(flow.since(), Some(Instant::now()), "it installs");
     }
 }

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
@@ -18,16 +17,14 @@ use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 
+use super::arrival::REPORT_INTERVAL;
 use super::connection::Connection;
-use super::serve::{answer_frame, context, panicked, unknown_group};
+use super::serve::{answer_frame, context, deadline, panicked, read_whole, unknown_group};
 use super::stream::{FrameReader, write_frames};
 use crate::frame::{Frame, FrameHeader, FrameKind, Lane};
 use crate::limits::SNAPSHOT_PROGRESS_BYTES;
+use crate::service::CallContext;
 use crate::{Refusal, RefusalCode};
-
-/// Progress is reported at least this often while something moved, so that a slow path is not
-/// taken for a stalled one.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -121,13 +118,24 @@ impl TransferBody {
 /// Serves one transfer.
 pub(crate) async fn serve(
     link: Arc<Connection>,
-    first: Frame,
-    reader: FrameReader,
+    header: FrameHeader,
+    mut reader: FrameReader,
     mut send: SendStream,
 ) {
-    let header = first.header;
+    let deadline = deadline(&header);
+    let first = read_whole(&link, &header, deadline, &mut send, &mut reader).await;
+    let Some(first) = first else { return };
     let answer = match split_head(first.body) {
-        Some((length, head)) => receive(&link, header, length, head, reader, &mut send).await,
+        Some((length, head)) => {
+            let context = context(&link, &header, deadline);
+            let head = Head {
+                header,
+                context,
+                length,
+                head,
+            };
+            receive(&link, head, reader, &mut send).await
+        }
         None => Some(Err(Refusal::new(
             RefusalCode::Undecodable,
             "the head has no length",
@@ -145,15 +153,28 @@ fn split_head(mut body: Bytes) -> Option<(u64, Bytes)> {
     (body.len() >= 8).then(|| (body.get_u64(), body))
 }
 
+/// What a transfer begins with.
+struct Head {
+    header: FrameHeader,
+    context: CallContext,
+    length: u64,
+    /// What is the service's own.
+    head: Bytes,
+}
+
 /// Runs the service and reports progress beside it. `None` when the sender gave up.
 async fn receive(
     link: &Arc<Connection>,
-    header: FrameHeader,
-    length: u64,
-    head: Bytes,
+    head: Head,
     reader: FrameReader,
     send: &mut SendStream,
 ) -> Option<Result<Bytes, Refusal>> {
+    let Head {
+        header,
+        context,
+        length,
+        head,
+    } = head;
     let Some(service) = link.local.service(header.group) else {
         return Some(Err(unknown_group(&header)));
     };
@@ -169,7 +190,6 @@ async fn receive(
         progress: Arc::clone(&progress),
         link: link_of_body,
     };
-    let context = context(link, &header);
     let handled = AssertUnwindSafe(async { service.transfer(context, head, body).await });
     let mut handled = std::pin::pin!(handled.catch_unwind());
     let stopped = send.stopped();
@@ -181,7 +201,7 @@ async fn receive(
             }
             _ = &mut stopped => return None,
             () = progress.due.notified() => {}
-            () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+            () = tokio::time::sleep(REPORT_INTERVAL) => {}
         }
         let stored = progress.stored.load(Ordering::Acquire);
         // Behind the last byte the service still installs what it has; that counts as movement.

@@ -44,6 +44,19 @@ pub const FILE_SNAPSHOT_BYTES_MAX: u64 = 1 << 40;
 /// that is longer than the configured limit. 4: a lost packet, its repetition, and a slow flush.
 pub const APPEND_STALL_ROUND_TRIPS: u32 = 4;
 
+/// How long an append request is held for a peer that is away, before openraft is told again that it
+/// is. 5 s: a thousand groups wake up two hundred times a second for a dead peer, and an operator who
+/// looks at openraft's own errors sees one that is not older than that.
+pub const APPEND_HOLD_LIMIT: Duration = Duration::from_secs(5);
+
+/// What openraft waits after a peer that is there has refused an append (its group does not run yet,
+/// its lane is full): this at first, twice as long each time, and at most [`APPEND_BACKOFF_MAX`]. A
+/// group that is about to start does so within a few of these.
+pub const APPEND_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// See [`APPEND_BACKOFF_MIN`]. As long as openraft's own longest: a thousand groups that are not
+/// served ask a thousand times a second then.
+pub const APPEND_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
 /// Longest dial backoff that is derived from a Raft configuration, however long its election is.
 pub const DERIVED_DIAL_BACKOFF_MAX: Duration = Duration::from_secs(5);
 

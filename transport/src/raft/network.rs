@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout};
-use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::network::{Backoff, RPCOption, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -21,7 +21,7 @@ use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
 use openraft::{OptionalSend, RPCTypes, RaftTypeConfig};
 use tokio::time::Instant;
 
-use super::append::{AppendContext, AppendResult, pipeline};
+use super::append::{AppendContext, AppendResult, Outage, pipeline};
 use super::errors::{Purpose, RaftCallError, Route, local_storage_error};
 use super::limits::{APPEND_STALL_ROUND_TRIPS, CODEC_INPUT_BYTES_MAX};
 use super::snapshot::{HashedReader, SnapshotIo};
@@ -54,6 +54,8 @@ pub struct RaftNetwork<C: RaftTypeConfig, S> {
     peer: Option<Peer>,
     /// A node that replicates to another keeps a link to it.
     _need: Option<LinkNeed>,
+    /// Outlives the append sessions of this client.
+    outage: Outage,
     lane: ClientLane,
     snapshots: Arc<S>,
     config: PhantomData<fn() -> C>,
@@ -77,6 +79,7 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             handle,
             route,
             _need: peer.as_ref().map(Peer::keep_link),
+            outage: Outage::of(peer.as_ref()),
             peer,
             lane,
             snapshots,
@@ -186,6 +189,7 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             route: self.route,
             limits: Box::new(limits),
             on_oversized: Box::new(on_oversized),
+            outage: self.outage.clone(),
         };
         pipeline(input, sender, receiver, context)
     }
@@ -197,8 +201,9 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
         }
     }
 
-    /// How long a session may be without an answer. openraft's own limit (the heartbeat interval) is
-    /// not one: an answer comes after the follower's disk has it, and slow is not dead.
+    /// How long a session may be without an answer and without a byte that the follower has taken.
+    /// openraft's own limit (the heartbeat interval) is not one: an answer comes after the follower's
+    /// disk has it, and slow is not dead.
     fn append_stall_limit(&self, peer: &Peer) -> Duration {
         stall_limit(self.handle.config().append_stall_limit, peer)
     }
@@ -397,6 +402,12 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetworkV2<C> for RaftNe
             )
             .await?;
         Ok(TransferReply::decode(&reply).map_err(|error| self.route.wire(error))?)
+    }
+
+    /// For replication: none while the peer is away, because the next request is held until it is
+    /// back; 50 ms to 1 s where it is there and refuses. For a snapshot always the latter.
+    fn backoff(&self) -> Option<Backoff> {
+        Some(self.outage.backoff())
     }
 }
 

@@ -6,6 +6,8 @@
 //! How much may be in flight is the session's business; it stops taking frames, so we stop taking
 //! requests. This room must not know lanes, calls or heartbeats.
 
+mod outage;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,7 +23,9 @@ use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use openraft::type_config::alias::LogIdOf;
 
-use super::errors::{Purpose, RaftCallError, Route};
+pub(crate) use self::outage::Outage;
+use super::errors::{Purpose, RaftCallError, Route, is_outage};
+use super::limits::APPEND_HOLD_LIMIT;
 use super::wire::{
     AppendFrame, AppendReply, AppendSplitter, FrameLimits, OversizedEntry, WireError,
 };
@@ -122,6 +126,34 @@ pub(crate) struct AppendContext {
     pub(crate) limits: Box<dyn Fn() -> FrameLimits + Send>,
     /// Told of an entry that no frame can carry.
     pub(crate) on_oversized: Box<dyn Fn(OversizedEntry) + Send>,
+    /// What is known of the peer being away; it outlives the session.
+    pub(crate) outage: Outage,
+}
+
+/// The error that a session ends with.
+struct Ending<C: RaftTypeConfig> {
+    error: RPCError<C>,
+    /// Whether it says that there is no link to the peer.
+    outage: bool,
+}
+
+impl<C: RaftTypeConfig<NodeId = u64>> Ending<C> {
+    /// What the transport says.
+    fn call(route: Route, error: &CallError) -> Self {
+        Self {
+            error: route.rpc_error(Purpose::Append, error),
+            outage: is_outage(error),
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> From<RaftCallError> for Ending<C> {
+    fn from(error: RaftCallError) -> Self {
+        Self {
+            outage: matches!(error, RaftCallError::StillAway { .. }),
+            error: error.into(),
+        }
+    }
 }
 
 /// Sends `input` over a session and yields the acknowledgements, one for each request and in their
@@ -129,7 +161,8 @@ pub(crate) struct AppendContext {
 ///
 /// Whatever is wrong with the session, a request is taken before it is reported: openraft waits out
 /// its backoff inside `input`, so an error without taking a request would come back at once, for
-/// ever, at the speed of the processor.
+/// ever, at the speed of the processor. After a peer was reported as away, the next request is held
+/// for it (see [`Outage`]), and no other is taken meanwhile.
 ///
 /// # Cancel safety
 ///
@@ -147,10 +180,11 @@ where
     Rx: ReplyReceiver,
 {
     let in_flight = Arc::new(InFlight(Mutex::new(VecDeque::new())));
-    let route = context.route;
+    let (route, outage) = (context.route, context.outage.clone());
     let writer = Box::pin(write(input, sender, Arc::clone(&in_flight), context));
     let pipeline = Pipeline::<C, Rx> {
         route,
+        outage,
         writer: Some(writer),
         receiver,
         in_flight,
@@ -170,7 +204,7 @@ async fn write<C, In, Tx>(
     mut sender: Tx,
     in_flight: Arc<InFlight<C>>,
     context: AppendContext,
-) -> Result<(), RPCError<C>>
+) -> Result<(), Ending<C>>
 where
     C: RaftTypeConfig<NodeId = u64>,
     In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
@@ -187,12 +221,21 @@ where
                 continue;
             }
         };
+        if !context.outage.hold().await {
+            let (Route { target, group, .. }, limit) = (route, APPEND_HOLD_LIMIT);
+            let away = RaftCallError::StillAway {
+                target,
+                group,
+                limit,
+            };
+            return Err(away.into());
+        }
         let mut frames = AppendSplitter::new(request, (context.limits)());
         while let Some(frame) = frames.next_frame().map_err(|error| route.wire(error))? {
             in_flight.push(&frame);
             if let Err(error) = sender.send(frame.body).await {
                 in_flight.forget_last();
-                return Err(route.rpc_error(Purpose::Append, &error));
+                return Err(Ending::call(route, &error));
             }
         }
         if let Some(entry) = frames.oversized() {
@@ -211,15 +254,16 @@ where
 /// Writer and reader, merged.
 struct Pipeline<C: RaftTypeConfig, Rx> {
     route: Route,
+    outage: Outage,
     /// Gone once it has ended; with it, the sender.
-    writer: Option<BoxFuture<'static, Result<(), RPCError<C>>>>,
+    writer: Option<BoxFuture<'static, Result<(), Ending<C>>>>,
     receiver: Rx,
     in_flight: Arc<InFlight<C>>,
     /// Frames of an unfinished request that the peer has acknowledged, as one log id. openraft is
     /// told of it only if the request does not come to its end.
     unreported: Option<Option<LogIdOf<C>>>,
     /// The error to end with.
-    ending: Option<RPCError<C>>,
+    ending: Option<Ending<C>>,
     /// Whether no reply will be read any more.
     over: bool,
 }
@@ -265,7 +309,11 @@ impl<C: RaftTypeConfig<NodeId = u64>, Rx: ReplyReceiver> Pipeline<C, Rx> {
         if let Some(matched) = self.unreported.take() {
             return Some(Ok(Ok(matched)));
         }
-        self.ending.take().map(Err)
+        let Ending { error, outage } = self.ending.take()?;
+        if outage {
+            self.outage.report();
+        }
+        Some(Err(error))
     }
 
     /// Ends the session: no more requests, no more replies.
@@ -277,17 +325,20 @@ impl<C: RaftTypeConfig<NodeId = u64>, Rx: ReplyReceiver> Pipeline<C, Rx> {
     }
 
     /// Ends the session with an error, after what is unreported.
-    fn fail(&mut self, error: RPCError<C>) -> Judged<C> {
+    fn fail(&mut self, ending: Ending<C>) -> Judged<C> {
         self.over = true;
         self.writer = None;
-        self.ending = Some(error);
+        self.ending = Some(ending);
         Judged::Continue
     }
 
     fn judge(&mut self, reply: Option<Result<Bytes, CallError>>) -> Judged<C> {
         let bytes = match reply {
-            Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => return self.fail(self.route.rpc_error(Purpose::Append, &error)),
+            Some(Ok(bytes)) => {
+                self.outage.end();
+                bytes
+            }
+            Some(Err(error)) => return self.fail(Ending::call(self.route, &error)),
             None if self.ending.is_some() => {
                 self.over = true;
                 return Judged::Continue;

@@ -62,6 +62,7 @@ impl Played {
             },
             limits: Box::new(move || limits),
             on_oversized: Box::new(on_oversized),
+            outage: Outage::of(None),
         };
         let output = pipeline(input, sender, receiver, context);
         Self {
@@ -455,6 +456,7 @@ async fn a_session_that_never_was_is_an_error() {
         },
         limits: Box::new(move || limits),
         on_oversized: Box::new(|_| {}),
+        outage: Outage::of(None),
     };
     let mut output = pipeline::<TestConfig, _, _, _>(input, Never, Never, context);
     assert!(matches!(

@@ -12,7 +12,7 @@ use openraft::type_config::alias::SnapshotMetaOf;
 use openraft::{RPCTypes, RaftTypeConfig, StorageError};
 
 use super::wire::{OversizedEntry, WireError};
-use crate::{CallError, GroupId, Refusal, RefusalCode, UnreachableReason};
+use crate::{CallError, GroupId, LinkEnd, Refusal, RefusalCode, UnreachableReason};
 
 /// What a call was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,11 @@ pub(crate) const fn verdict(purpose: Purpose, error: &CallError) -> Verdict {
             | UnreachableReason::ShuttingDown
             | UnreachableReason::Myself => Verdict::Unreachable,
         },
-        CallError::Cut { .. } => Verdict::Network,
+        CallError::Cut { end, .. } => match end {
+            // There is no link to try again on.
+            LinkEnd::Lost => Verdict::Unreachable,
+            LinkEnd::Replaced | LinkEnd::StreamOnly => Verdict::Network,
+        },
         CallError::Timeout { .. } => purpose.after_deadline(),
         CallError::Refused { refusal, .. } => refused(purpose, refusal),
         // The same bytes would be too large again.
@@ -93,6 +97,30 @@ pub(crate) const fn verdict(purpose: Purpose, error: &CallError) -> Verdict {
             | Purpose::PreVote
             | Purpose::TransferLeader => Verdict::Unreachable,
         },
+    }
+}
+
+/// Whether an error means that there is no link to the peer: trying again makes sense when there is
+/// one, and not before.
+pub(crate) const fn is_outage(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable { reason, .. } => match reason {
+            UnreachableReason::Unknown
+            | UnreachableReason::Down(_)
+            | UnreachableReason::Dialling
+            | UnreachableReason::Suspended
+            | UnreachableReason::ShuttingDown
+            | UnreachableReason::Myself => true,
+            UnreachableReason::LaneFull { .. } => false,
+        },
+        CallError::Cut { end, .. } => match end {
+            LinkEnd::Lost => true,
+            LinkEnd::Replaced | LinkEnd::StreamOnly => false,
+        },
+        CallError::Timeout { .. }
+        | CallError::Refused { .. }
+        | CallError::TooLarge { .. }
+        | CallError::Source { .. } => false,
     }
 }
 
@@ -152,6 +180,16 @@ pub(crate) enum RaftCallError {
         /// Why.
         source: WireError,
     },
+    /// There is still no link to the peer.
+    #[error("node {target} is still away from group {group} after {limit:?}")]
+    StillAway {
+        /// The peer.
+        target: u64,
+        /// The group.
+        group: GroupId,
+        /// How long a request was held for it.
+        limit: Duration,
+    },
     /// The answers of a session ended before all requests were answered.
     #[error("node {target} ended an append session of group {group} with requests unanswered")]
     SessionEnded {
@@ -166,9 +204,10 @@ impl RaftCallError {
     /// What openraft is told.
     const fn verdict(&self) -> Verdict {
         match self {
-            Self::NoPeer { .. } | Self::EntryTooLarge { .. } | Self::Wire { .. } => {
-                Verdict::Unreachable
-            }
+            Self::NoPeer { .. }
+            | Self::EntryTooLarge { .. }
+            | Self::Wire { .. }
+            | Self::StillAway { .. } => Verdict::Unreachable,
             Self::SessionEnded { .. } => Verdict::Network,
         }
     }

@@ -109,10 +109,11 @@ fn refused_rows() -> Vec<Row> {
 fn table() -> Vec<Row> {
     use Verdict::{LocalStorage, Network, Timeout, Unreachable};
     let (peer, group) = (peer(), GROUP);
-    let cut = CallError::Cut {
+    let cut = |end| CallError::Cut {
         peer,
         group,
         address: None,
+        end,
         reason: "reset".to_owned(),
     };
     let too_large = CallError::TooLarge {
@@ -129,7 +130,9 @@ fn table() -> Vec<Row> {
     let mut rows = not_sent();
     rows.extend(refused_rows());
     rows.extend([
-        (cut, Network, Network),
+        (cut(LinkEnd::Lost), Unreachable, Unreachable),
+        (cut(LinkEnd::Replaced), Network, Network),
+        (cut(LinkEnd::StreamOnly), Network, Network),
         (timeout(), Timeout, Unreachable),
         (too_large, Unreachable, Unreachable),
         (source, Unreachable, LocalStorage),
@@ -157,6 +160,27 @@ fn every_error_has_the_verdict_that_was_chosen_for_it() {
             };
             assert_eq!(verdict(purpose, &error), expected, "{purpose:?}: {error}");
         }
+    }
+}
+
+/// Down, replaced, late: the three kinds of an end that openraft acts upon differently.
+#[test]
+fn only_a_peer_without_a_link_is_an_outage() {
+    let outages = table().into_iter().map(|(error, expected, _)| {
+        let outage = is_outage(&error);
+        // An outage is always told as one; not all that is told as one is an outage.
+        assert!(!outage || expected == Verdict::Unreachable, "{error}");
+        (error, outage)
+    });
+    for (error, outage) in outages {
+        let expected = match &error {
+            CallError::Unreachable { reason, .. } => {
+                !matches!(reason, UnreachableReason::LaneFull { .. })
+            }
+            CallError::Cut { end, .. } => *end == LinkEnd::Lost,
+            _ => false,
+        };
+        assert_eq!(outage, expected, "{error}");
     }
 }
 
@@ -235,6 +259,14 @@ fn our_own_errors_name_group_and_values() {
                 target: 1,
                 own: 1,
                 group: GROUP,
+            },
+            Verdict::Unreachable,
+        ),
+        (
+            RaftCallError::StillAway {
+                target: 2,
+                group: GROUP,
+                limit: Duration::from_secs(5),
             },
             Verdict::Unreachable,
         ),

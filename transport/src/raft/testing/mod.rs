@@ -30,7 +30,7 @@ pub(crate) use self::wiring::{WiredFactory, Wiring};
 use super::append::{FrameSender, ReplyReceiver};
 use crate::admission::ProvenNode;
 use crate::service::{CallContext, Service, SessionReplies};
-use crate::{CallError, GroupId, NodeId, Refusal};
+use crate::{CallError, GroupId, LinkEnd, NodeId, Refusal};
 
 openraft::declare_raft_types!(
     /// Strings in, strings out.
@@ -291,6 +291,7 @@ pub(crate) fn cut(reason: &str) -> CallError {
         peer,
         group: GROUP,
         address: None,
+        end: LinkEnd::StreamOnly,
         reason: reason.to_owned(),
     }
 }

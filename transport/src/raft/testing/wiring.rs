@@ -19,7 +19,7 @@ use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory};
 
 use super::{GROUP, TestConfig, cut, played_session, session};
-use crate::raft::append::{AppendContext, AppendResult, pipeline};
+use crate::raft::append::{AppendContext, AppendResult, Outage, pipeline};
 use crate::raft::dispatcher::AnyRaftService;
 use crate::raft::errors::{Purpose, Route};
 use crate::raft::snapshot::HashedReader;
@@ -158,6 +158,7 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
             route: self.route,
             limits: Box::new(move || limits),
             on_oversized: Box::new(|_| {}),
+            outage: Outage::of(None),
         };
         let replies = pipeline(input, sender, receiver, context).boxed();
         Box::pin(std::future::ready(Ok(replies)))
