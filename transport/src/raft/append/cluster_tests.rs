@@ -1,16 +1,25 @@
 //! The pipeline between real Rafts in one process.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use openraft::BasicNode;
 use openraft::async_runtime::WatchReceiver;
+use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
-use crate::raft::dispatcher::RaftService;
+use crate::raft::dispatcher::{AnyRaftService, RaftService};
+use crate::raft::limits::APPEND_HOLD_LIMIT;
 use crate::raft::snapshot::MemorySnapshots;
 use crate::raft::testing::{Machine, TestRaft, WiredFactory, Wiring, raft};
 use crate::raft::wire::FrameLimits;
+use crate::service::{CallContext, Service, SessionReplies, SessionRequests};
+use crate::{Refusal, RefusalCode};
 
 /// Limits that nothing here reaches.
 const WIDE: FrameLimits = FrameLimits {
@@ -132,15 +141,78 @@ async fn a_node_that_is_far_behind_gets_a_snapshot() {
     assert_eq!(machine.lines().len(), 50);
 }
 
+/// A peer that is away for half a minute costs a wake-up for each time that a request is held, and the
+/// request leaves the moment it is back.
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_peer_is_asked_at_the_pace_of_the_backoff() {
+async fn a_peer_that_is_away_is_asked_once_for_each_hold() {
     let cluster = Cluster::start(WIDE).await;
+    cluster.connect(3);
     let leader = cluster.leader().await;
     write(&leader, "a".to_owned()).await;
-    let before = cluster.wiring.streams();
+    let away = (1..=3).rfind(|id| id != leader.node_id()).unwrap();
+    let (raft, machine) = &cluster.nodes[&away];
+    let applied = async |lines: usize| {
+        while machine.lines().len() < lines {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    applied(1).await;
+    raft.runtime_config().elect(false);
+    cluster.wiring.disconnect(away);
+    write(&leader, "b".to_owned()).await;
+
+    let before = cluster.wiring.streams_to(away);
+    let lasting = Duration::from_secs(30);
+    let writing = async {
+        for _ in 0..lasting.as_secs() {
+            write(&leader, "c".to_owned()).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    writing.await;
+    let asked = cluster.wiring.streams_to(away) - before;
+    let held = lasting.as_secs() / APPEND_HOLD_LIMIT.as_secs();
+    let held = usize::try_from(held).unwrap();
+    assert!((held - 1..=held + 2).contains(&asked), "{asked} in {lasting:?}");
+
+    cluster.connect(away);
+    let start = Instant::now();
+    applied(2 + 30).await;
+    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+}
+
+/// A node on which the group does not run.
+struct Elsewhere;
+
+impl Service for Elsewhere {
+    fn session(&self, _: CallContext, _: SessionRequests) -> Result<SessionReplies, Refusal> {
+        let refusal = Refusal::new(RefusalCode::UnknownGroup, "not here");
+        Ok(futures_util::stream::iter([Err(refusal)]).boxed())
+    }
+}
+
+impl AnyRaftService for Elsewhere {
+    fn take_snapshot(
+        &self,
+        _: CallContext,
+        _: Bytes,
+        _: u64,
+        _: Pin<Box<dyn AsyncRead + Send>>,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        unreachable!("its log is never that far behind")
+    }
+}
+
+/// A peer that is there and refuses is asked at the pace of the backoff.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_refuses_is_asked_at_the_pace_of_the_backoff() {
+    let cluster = Cluster::start(WIDE).await;
+    cluster.wiring.connect(3, Elsewhere);
+    let leader = cluster.leader().await;
+    write(&leader, "a".to_owned()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = cluster.wiring.streams_to(3);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    // Heartbeats to two nodes, ten a second, and a session a second after the backoff has grown.
-    // Without the backoff this loop would not even let the clock of the test go on.
-    let streams = cluster.wiring.streams() - before;
-    assert!(streams < 300, "{streams} append streams in 10 s");
+    let asked = cluster.wiring.streams_to(3) - before;
+    assert!((9..=11).contains(&asked), "{asked} append streams in 10 s");
 }

@@ -310,8 +310,11 @@ impl<C: RaftTypeConfig<NodeId = u64>, Rx: ReplyReceiver> Pipeline<C, Rx> {
             return Some(Ok(Ok(matched)));
         }
         let Ending { error, outage } = self.ending.take()?;
+        // Whatever else it is, it came from a peer that is there.
         if outage {
             self.outage.report();
+        } else {
+            self.outage.end();
         }
         Some(Err(error))
     }

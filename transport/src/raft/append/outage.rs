@@ -68,7 +68,7 @@ impl Outage {
         self.reported.store(true, Ordering::Release);
     }
 
-    /// The peer has answered.
+    /// The peer is there: it has answered, or failed in another way.
     pub(super) fn end(&self) {
         // Nearly always there is none, and a read does not disturb other threads.
         if self.is_reported() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use openraft::raft::StreamAppendError;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::raft::testing::{GROUP, TestConfig, entry, leader_vote, log_id, played_session};
@@ -42,6 +42,7 @@ struct Played {
     replies: Option<mpsc::Sender<Result<Bytes, Refusal>>>,
     output: BoxStream<'static, AppendResult<TestConfig>>,
     oversized: Arc<Mutex<Vec<OversizedEntry>>>,
+    outage: Outage,
 }
 
 impl Played {
@@ -62,8 +63,10 @@ impl Played {
             },
             limits: Box::new(move || limits),
             on_oversized: Box::new(on_oversized),
-            outage: Outage::of(None),
+            // The peer is there.
+            outage: Outage::new(|_| Box::pin(std::future::ready(true))),
         };
+        let outage = context.outage.clone();
         let output = pipeline(input, sender, receiver, context);
         Self {
             requests,
@@ -71,6 +74,7 @@ impl Played {
             replies: Some(replies),
             output,
             oversized,
+            outage,
         }
     }
 
@@ -418,52 +422,131 @@ async fn dropping_the_stream_drops_everything_at_once() {
     assert!(matches!(frames.recv().now_or_never(), Some(None)));
 }
 
+/// Both halves of a session to a peer that is away. It counts what it was asked to send.
+#[derive(Clone, Default)]
+struct Away(Arc<Mutex<usize>>);
+
+impl FrameSender for Away {
+    async fn send(&mut self, _: Bytes) -> Result<(), CallError> {
+        *self.0.lock().unwrap() += 1;
+        let reason = crate::UnreachableReason::Down("no route".to_owned());
+        let peer = NodeId::new(2).unwrap();
+        Err(CallError::Unreachable {
+            peer,
+            group: GROUP,
+            address: None,
+            reason,
+        })
+    }
+
+    fn rest(&mut self) {}
+}
+
+impl ReplyReceiver for Away {
+    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        None
+    }
+}
+
+impl Away {
+    /// A session with three requests ready.
+    fn session(
+        &self,
+        outage: &Outage,
+    ) -> (
+        mpsc::Sender<Request>,
+        BoxStream<'static, AppendResult<TestConfig>>,
+    ) {
+        let (requests, mut input) = mpsc::channel(3);
+        for index in 0..3 {
+            requests.try_send(request(index, index + 1, 1)).unwrap();
+        }
+        let input = futures_util::stream::poll_fn(move |cx| input.poll_recv(cx));
+        let context = AppendContext {
+            route: Route {
+                own: 1,
+                target: 2,
+                group: GROUP,
+            },
+            limits: Box::new(|| WIDE),
+            on_oversized: Box::new(|_| {}),
+            outage: outage.clone(),
+        };
+        let output = pipeline(input, self.clone(), self.clone(), context);
+        (requests, output)
+    }
+
+    fn asked(&self) -> usize {
+        *self.0.lock().unwrap()
+    }
+}
+
+fn is_unreachable(item: Option<AppendResult<TestConfig>>) -> bool {
+    matches!(item, Some(Err(RPCError::Unreachable(_))))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_never_was_is_an_error() {
-    struct Never;
-    impl FrameSender for Never {
-        async fn send(&mut self, _: Bytes) -> Result<(), CallError> {
-            let reason = crate::UnreachableReason::Down("no route".to_owned());
-            let peer = NodeId::new(2).unwrap();
-            Err(CallError::Unreachable {
-                peer,
-                group: GROUP,
-                address: None,
-                reason,
-            })
-        }
-
-        fn rest(&mut self) {}
-    }
-    impl ReplyReceiver for Never {
-        async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
-            None
-        }
-    }
-    let input = Box::pin(futures_util::stream::iter([
-        request(0, 1, 1),
-        request(1, 2, 1),
-    ]));
-    let limits = FrameLimits {
-        frame_bytes: 1_000,
-        entry_bytes: 1_000,
-    };
-    let context = AppendContext {
-        route: Route {
-            own: 1,
-            target: 2,
-            group: GROUP,
-        },
-        limits: Box::new(move || limits),
-        on_oversized: Box::new(|_| {}),
-        outage: Outage::of(None),
-    };
-    let mut output = pipeline::<TestConfig, _, _, _>(input, Never, Never, context);
-    assert!(matches!(
-        output.next().await,
-        Some(Err(RPCError::Unreachable(_)))
-    ));
+    let (_requests, mut output) = Away::default().session(&Outage::of(None));
+    assert!(is_unreachable(output.next().await));
     assert!(output.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_reported_once_and_then_a_request_is_held() {
+    let (back, there) = watch::channel(false);
+    let outage = Outage::new(move |deadline| {
+        let mut there = there.clone();
+        Box::pin(async move {
+            let there = there.wait_for(|there| *there);
+            tokio::time::timeout_at(deadline, there).await.is_ok()
+        })
+    });
+    let away = Away::default();
+    let start = Instant::now();
+    let (_requests, mut output) = away.session(&outage);
+    assert!(is_unreachable(output.next().await));
+    assert_eq!((start.elapsed(), away.asked()), (Duration::ZERO, 1));
+
+    // Held to its limit, without a look at the next request; then it is said again.
+    let (requests, mut output) = away.session(&outage);
+    assert!(output.next().now_or_never().is_none());
+    assert_eq!(requests.capacity(), 1, "one was taken");
+    assert!(is_unreachable(output.next().await));
+    assert_eq!((start.elapsed(), away.asked()), (APPEND_HOLD_LIMIT, 1));
+    assert_eq!(requests.capacity(), 3, "the session is over");
+    assert!(output.next().await.is_none());
+
+    // Dropped while it is held, everything is gone at once.
+    let (requests, mut output) = away.session(&outage);
+    assert!(output.next().now_or_never().is_none());
+    assert!(!requests.is_closed());
+    drop(output);
+    assert!(requests.is_closed());
+
+    // It leaves the moment the peer is back.
+    let (_requests, mut output) = away.session(&outage);
+    assert!(output.next().now_or_never().is_none());
+    back.send_replace(true);
+    assert!(is_unreachable(output.next().await));
+    assert_eq!((start.elapsed(), away.asked()), (APPEND_HOLD_LIMIT, 2));
+}
+
+/// Who answers is not away, also if the answer is no: openraft's backoff holds for it again.
+#[tokio::test(start_paused = true)]
+async fn an_answer_ends_the_outage_and_so_does_a_refusal() {
+    let refused = Err(Refusal::new(RefusalCode::UnknownGroup, "not here"));
+    for reply in [matched(0).encode().map_err(|_| unreachable!()), refused] {
+        let mut played = Played::wide();
+        let outage = played.outage.clone();
+        outage.report();
+        played.ask(request(0, 1, 1)).await;
+        assert!(played.poll().is_none());
+        assert!(outage.backoff().next().unwrap().is_zero());
+        played.reply_bytes(reply).await;
+        assert!(played.next().await.is_some());
+        assert!(!outage.backoff().next().unwrap().is_zero());
+    }
 }
 
 /// The stream is polled by openraft's tasks, on any thread.

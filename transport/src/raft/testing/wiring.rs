@@ -5,44 +5,143 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures_util::{Stream, StreamExt};
+use bytes::Bytes;
+use futures_util::Stream;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::network::{Backoff, RPCOption, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout_at;
 
-use super::{GROUP, TestConfig, cut, played_session, session};
-use crate::raft::append::{AppendContext, AppendResult, Outage, pipeline};
+use super::{GROUP, TestConfig, TestReceiver, TestSender, context, cut, session};
+use crate::raft::append::{
+    AppendContext, AppendResult, FrameSender, Outage, ReplyReceiver, pipeline,
+};
 use crate::raft::dispatcher::AnyRaftService;
 use crate::raft::errors::{Purpose, Route};
 use crate::raft::snapshot::HashedReader;
-use crate::raft::testing::context;
 use crate::raft::wire::{
     FrameLimits, SnapshotHead, SnapshotReply, VoteReply, VoteRequestBody, encode, method,
 };
+use crate::{CallError, NodeId, UnreachableReason};
 
-/// Who can be reached, and how many append streams were opened. Empty: nobody.
-#[derive(Clone, Default)]
-pub(crate) struct Wiring(
-    Arc<Mutex<BTreeMap<u64, Arc<dyn AnyRaftService>>>>,
-    Arc<AtomicUsize>,
-);
+type Services = BTreeMap<u64, Arc<dyn AnyRaftService>>;
+
+/// Who can be reached, and how many append streams were opened for replication. Empty: nobody.
+#[derive(Clone)]
+pub(crate) struct Wiring {
+    services: Arc<watch::Sender<Services>>,
+    streams: Arc<Mutex<BTreeMap<u64, usize>>>,
+}
+
+impl Default for Wiring {
+    fn default() -> Self {
+        Self {
+            services: Arc::new(watch::Sender::new(Services::new())),
+            streams: Arc::default(),
+        }
+    }
+}
 
 impl Wiring {
     pub(crate) fn connect(&self, node: u64, service: impl AnyRaftService) {
-        self.0.lock().unwrap().insert(node, Arc::new(service));
+        self.services.send_modify(|services| {
+            services.insert(node, Arc::new(service));
+        });
     }
 
-    /// Append streams that were opened so far.
-    pub(crate) fn streams(&self) -> usize {
-        self.1.load(Ordering::Relaxed)
+    /// Cuts a node off again.
+    pub(crate) fn disconnect(&self, node: u64) {
+        self.services.send_modify(|services| {
+            services.remove(&node);
+        });
+    }
+
+    /// Append streams for replication that were opened to a node so far.
+    pub(crate) fn streams_to(&self, node: u64) -> usize {
+        self.streams.lock().unwrap().get(&node).copied().unwrap_or(0)
+    }
+
+    fn service(&self, node: u64) -> Option<Arc<dyn AnyRaftService>> {
+        self.services.borrow().get(&node).cloned()
+    }
+
+    /// The outage of a node: it is over when the node is connected.
+    fn outage(&self, node: u64) -> Outage {
+        let services = Arc::clone(&self.services);
+        Outage::new(move |deadline| {
+            let mut services = services.subscribe();
+            Box::pin(async move {
+                let connected = services.wait_for(|services| services.contains_key(&node));
+                timeout_at(deadline, connected).await.is_ok()
+            })
+        })
+    }
+}
+
+/// The sending half of a session that is opened with its first frame, like one of the link.
+struct LateSender {
+    route: Route,
+    wiring: Wiring,
+    opened: Option<TestSender>,
+    receiver: Option<oneshot::Sender<TestReceiver>>,
+}
+
+/// The receiving half.
+enum LateReceiver {
+    Waiting(oneshot::Receiver<TestReceiver>),
+    Opened(TestReceiver),
+}
+
+fn late_session(route: Route, wiring: Wiring) -> (LateSender, LateReceiver) {
+    let (receiver, waiting) = oneshot::channel();
+    let sender = LateSender {
+        route,
+        wiring,
+        opened: None,
+        receiver: Some(receiver),
+    };
+    (sender, LateReceiver::Waiting(waiting))
+}
+
+impl FrameSender for LateSender {
+    async fn send(&mut self, body: Bytes) -> Result<(), CallError> {
+        let Some(service) = self.wiring.service(self.route.target) else {
+            return Err(CallError::Unreachable {
+                peer: NodeId::new(self.route.target).unwrap(),
+                group: GROUP,
+                address: None,
+                reason: UnreachableReason::Down("not connected".to_owned()),
+            });
+        };
+        if let Some(receiver) = self.receiver.take() {
+            let asked = context(self.route.own, method::APPEND);
+            let (sender, replies) = session(&*service, asked).unwrap();
+            self.opened = Some(sender);
+            drop(receiver.send(replies));
+        }
+        self.opened.as_mut().unwrap().send(body).await
+    }
+
+    fn rest(&mut self) {}
+}
+
+impl ReplyReceiver for LateReceiver {
+    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        if let Self::Waiting(waiting) = self {
+            *self = Self::Opened(waiting.await.ok()?);
+        }
+        match self {
+            Self::Opened(replies) => replies.next().await,
+            Self::Waiting(_) => None,
+        }
     }
 }
 
@@ -79,27 +178,33 @@ impl RaftNetworkFactory<TestConfig> for WiredFactory {
         };
         WiredNetwork {
             route,
+            outage: self.wiring.outage(target),
             wiring: self.wiring.clone(),
             limits: self.limits,
+            replicates: true,
+        }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &BasicNode) -> WiredNetwork {
+        WiredNetwork {
+            replicates: false,
+            ..self.new_client(target, node).await
         }
     }
 }
 
 pub(crate) struct WiredNetwork {
     route: Route,
+    outage: Outage,
     wiring: Wiring,
     limits: FrameLimits,
+    /// Or it is there for heartbeats.
+    replicates: bool,
 }
 
 impl WiredNetwork {
     fn service(&self) -> Result<Arc<dyn AnyRaftService>, RPCError<TestConfig>> {
-        let service = self
-            .wiring
-            .0
-            .lock()
-            .unwrap()
-            .get(&self.route.target)
-            .cloned();
+        let service = self.wiring.service(self.route.target);
         service.ok_or_else(|| Unreachable::from_string("not connected").into())
     }
 
@@ -141,26 +246,23 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
         In: Stream<Item = AppendEntriesRequest<TestConfig>> + OptionalSend + Unpin + 'static,
     {
         let limits = self.limits;
-        // More is a loop without a pause, in which the paused clock would never go on.
-        assert!(
-            self.wiring.1.fetch_add(1, Ordering::Relaxed) < 10_000,
-            "a loop without a pause"
-        );
-        let (sender, receiver) = match self.service() {
-            Ok(service) => session(&*service, context(self.route.own, method::APPEND)).unwrap(),
-            // Like a session of the link, it fails only when something is sent.
-            Err(_) => {
-                let (sender, receiver, ..) = played_session(1);
-                (sender, receiver)
-            }
-        };
+        let mut outage = Outage::of(None);
+        if self.replicates {
+            outage = self.outage.clone();
+            let mut streams = self.wiring.streams.lock().unwrap();
+            let streams = streams.entry(self.route.target).or_default();
+            *streams += 1;
+            // More is a loop without a pause, in which the paused clock would never go on.
+            assert!(*streams < 10_000, "a loop without a pause");
+        }
         let context = AppendContext {
             route: self.route,
             limits: Box::new(move || limits),
             on_oversized: Box::new(|_| {}),
-            outage: Outage::of(None),
+            outage,
         };
-        let replies = pipeline(input, sender, receiver, context).boxed();
+        let (sender, receiver) = late_session(self.route, self.wiring.clone());
+        let replies = pipeline(input, sender, receiver, context);
         Box::pin(std::future::ready(Ok(replies)))
     }
 
@@ -205,5 +307,9 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
                     .rpc_error(Purpose::Snapshot, &cut(&refusal.to_string()))
             })?;
         Ok(SnapshotReply::decode(&reply).unwrap())
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(self.outage.backoff())
     }
 }
