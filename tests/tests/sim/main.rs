@@ -8,6 +8,7 @@ mod ends;
 mod forgery;
 mod lanes;
 mod links;
+mod outages;
 mod partitions;
 mod slow_disks;
 mod slow_paths;

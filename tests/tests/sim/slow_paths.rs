@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt};
 use quicraft_tests::sim::{ECHO, LIMIT, MS, SimCluster, SimNode, SimSpec, Sink};
-use quicraft_tests::switch::{Conditions, megabits};
+use quicraft_tests::switch::{Conditions, host, megabits};
 use quicraft_transport::frame::Lane;
 use quicraft_transport::link::{CallLane, Request, TransferBody};
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
@@ -322,4 +322,31 @@ async fn a_stuck_receiver_of_a_snapshot_is_given_up_at_its_limit() {
     let sent = pair.one().peer(2).transfer(request, bytes, zeros, STALL).await;
     assert!(is_timeout(&sent), "{sent:?}");
     assert_eq!(start.elapsed(), STALL);
+}
+
+/// An entry of two MiB for a follower behind a megabit a second, which takes three times its stall
+/// limit: it is sent once, and the group goes on meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_large_entry_reaches_a_slow_follower_at_the_first_attempt() {
+    let cluster = SimCluster::start(SimSpec::new(3, 1, ROUND_TRIP)).await;
+    let leader = cluster.leader(1).await;
+    let follower = (1..=3).rfind(|&id| id != leader.id).expect("another");
+    let (from, to) = (host(leader.id as u8), host(follower as u8));
+    cluster.switch.change_path(from, to, |path| {
+        path.bandwidth = Some(megabits(1));
+        path.queue_bytes = Some(megabits(1) / 5);
+    });
+    let size = 2 << 20;
+    let sent = cluster.switch.counters(from, to).sent_bytes;
+    let start = Instant::now();
+    let written = leader.group(1).write(Bytes::from(vec![7; size]));
+    written.await.expect("a commit");
+    assert!(start.elapsed() < 10 * ROUND_TRIP, "the other follower is a majority");
+    let machine = &cluster.node(follower).group(1).machine;
+    timeout(10 * LIMIT, machine.wait_for(1)).await.expect("the entry");
+    assert!(start.elapsed() > 3 * STALL, "{:?}", start.elapsed());
+    let sent = cluster.switch.counters(from, to).sent_bytes - sent;
+    // Packet headers, repetitions, and heartbeats.
+    assert!(sent < size as u64 * 5 / 4, "{sent} bytes for {size}");
+    assert_eq!(leader.link(follower).links_total, 1, "the same link");
 }
