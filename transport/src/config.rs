@@ -53,10 +53,11 @@ pub struct TransportConfig {
     pub frame_bytes_max: usize,
     /// Bytes of the largest encoded log entry (4 MiB, also the most); a peer's smaller limit wins.
     pub entry_bytes_max: usize,
-    /// An append session is given up when no answer came for this long while a request is in flight
-    /// (5 s). A slow disk is not a dead peer, so this is far above any heartbeat.
+    /// An append session is given up when for this long, while a request is in flight, neither an
+    /// answer came nor a byte that the peer has taken (5 s). A slow path or a slow disk is not a dead peer, so this is far above any heartbeat.
     pub append_stall_limit: Duration,
-    /// A snapshot is given up when not a byte of it moved for this long (10 s).
+    /// A snapshot is given up when for this long the receiver had something to do and not a byte of it
+    /// moved (10 s). Waits for the node's own rate and for other snapshots do not count.
     pub snapshot_stall_limit: Duration,
     /// Bytes a second that this node sends as snapshots, over all links; 0 is no limit (0).
     pub snapshot_bytes_per_second: u64,

@@ -33,7 +33,10 @@ pub enum CallError {
     /// The link or the stream ended after the call was (at least in part) sent; the peer may or may
     /// not have run it, whatever ended. `end` says whether asking again at once makes sense, for a
     /// call that is safe to repeat.
-    #[error("a call of group {group} to node {peer}{} was cut ({end}): {reason}", at(address))]
+    #[error(
+        "a call of group {group} to node {peer}{} was cut ({end}): {reason}",
+        at(address)
+    )]
     Cut {
         /// The peer.
         peer: NodeId,

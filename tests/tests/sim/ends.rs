@@ -105,7 +105,10 @@ async fn a_call_on_a_replaced_connection_is_told_so() {
         .map(|lane| node.call(STRANGER, lane, ECHO, 0, "x", LIMIT));
     let replacing = async {
         let new = faced.link(2).await;
-        assert_eq!(Stranger::closed(&old).await, u64::from(CloseCode::Retired.to_wire()));
+        assert_eq!(
+            Stranger::closed(&old).await,
+            u64::from(CloseCode::Retired.to_wire())
+        );
         new
     };
     let (cut, _new) = tokio::join!(join_all(calls), replacing);
@@ -125,9 +128,15 @@ async fn wrong_reports_keep_no_session_alive() {
     let (mut sender, mut receiver) = peer.session(ECHO, 0, STALL);
     let start = Instant::now();
     let answered = async {
-        sender.send(Bytes::from(vec![7; 1_000])).await.expect("sent");
+        sender
+            .send(Bytes::from(vec![7; 1_000]))
+            .await
+            .expect("sent");
         let answer = receiver.next().await.expect("an end");
-        assert!(matches!(answer, Err(CallError::Timeout { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, Err(CallError::Timeout { .. })),
+            "{answer:?}"
+        );
         start.elapsed()
     };
     let reporting = async {
@@ -276,7 +285,9 @@ async fn all_calls_of_all_groups_fail_at_once_when_a_link_is_reset() {
 fn serve_silence(node: &SimNode) -> Vec<quicraft_transport::Registration> {
     let groups = (1..=GROUPS).map(group_id);
     let registered = groups.map(|group| node.transport.register(group, Arc::new(Silent)));
-    registered.map(|serving| serving.expect("registered")).collect()
+    registered
+        .map(|serving| serving.expect("registered"))
+        .collect()
 }
 
 /// A call that is refused at once, because the peer has left.
@@ -334,7 +345,8 @@ async fn a_peer_that_is_going_away_is_away_at_once() {
         async {
             going.await;
             assert_away(one).await;
-            one.event(|event| matches!(event, Event::LinkDown { .. })).await;
+            one.event(|event| matches!(event, Event::LinkDown { .. }))
+                .await;
             assert_away(one).await;
         },
         async { two.transport.shutdown(STALL).await }
@@ -342,4 +354,3 @@ async fn a_peer_that_is_going_away_is_away_at_once() {
     answer.expect("a call in flight may end");
     assert_eq!(report.calls_cut, 0);
 }
-

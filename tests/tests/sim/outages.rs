@@ -29,11 +29,16 @@ async fn the_first_append_leaves_when_the_link_is_back() {
             sleep(1_100 * MS).await;
         }
         cluster.restart(away).await;
-        let up = cluster.node(leader).link_until(away, |link| link.state == LinkState::Up);
+        let up = cluster
+            .node(leader)
+            .link_until(away, |link| link.state == LinkState::Up);
         up.await;
         let start = Instant::now();
         let machine = &cluster.node(away).group(1).machine;
-        assert!(machine.applied().len() < commits, "{more} ms: nothing was missing");
+        assert!(
+            machine.applied().len() < commits,
+            "{more} ms: nothing was missing"
+        );
         let caught_up = timeout(LIMIT, machine.wait_for(commits)).await;
         caught_up.expect("all commits");
         let took = start.elapsed();

@@ -34,11 +34,7 @@ fn length(body: &Bytes) -> Bytes {
 }
 
 impl Service for Lengths {
-    fn call(
-        &self,
-        _: CallContext,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+    fn call(&self, _: CallContext, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         async move { Ok(length(&body)) }.boxed()
     }
 
@@ -103,10 +99,15 @@ impl Pair {
         change(&mut spec);
         let cluster = SimCluster::start_unlinked(spec).await;
         cluster.linked().await;
-        let serving = cluster.node(2).transport.register(LENGTHS, Arc::new(Lengths));
+        let serving = cluster
+            .node(2)
+            .transport
+            .register(LENGTHS, Arc::new(Lengths));
         let _serving = serving.expect("registered");
         // The streams that the acceptor grants are half a round trip later than the link.
-        let first = cluster.node(1).call(2, CallLane::Call, LENGTHS, 0, "x", LIMIT);
+        let first = cluster
+            .node(1)
+            .call(2, CallLane::Call, LENGTHS, 0, "x", LIMIT);
         first.await.expect("an answer");
         Self { cluster, _serving }
     }
@@ -154,7 +155,10 @@ async fn a_large_request_crosses_a_slow_path() {
     // One report in half a second, and the answer.
     let reports = received(pair.one(), Lane::Append) - 1;
     let most = took.as_millis() / 500;
-    assert!((most / 2..=most).contains(&u128::from(reports)), "{reports} reports");
+    assert!(
+        (most / 2..=most).contains(&u128::from(reports)),
+        "{reports} reports"
+    );
     assert_eq!(pair.one().link(2).links_total, 1, "the same link");
 }
 
@@ -172,7 +176,11 @@ async fn many_large_requests_share_a_slow_path() {
     let pair = Pair::on(Some(megabits(8)), |_| {}).await;
     let asked = join_all((0..6).map(|_| ask(pair.one(), 0, ENTRY_BYTES, STALL))).await;
     for (answer, took) in asked {
-        assert_eq!(answer.expect("an answer"), ENTRY_BYTES.to_be_bytes()[..], "{took:?}");
+        assert_eq!(
+            answer.expect("an answer"),
+            ENTRY_BYTES.to_be_bytes()[..],
+            "{took:?}"
+        );
     }
 }
 
@@ -213,7 +221,10 @@ async fn a_handler_that_sticks_after_a_slow_request_has_its_whole_limit() {
     assert!(is_timeout(&answer), "{answer:?}");
     let after = took.saturating_sub(whole);
     // Its last byte is reported within half a second; the queue of the path adds its part.
-    assert!((STALL - 250 * MS..STALL + 1_000 * MS).contains(&after), "{after:?}");
+    assert!(
+        (STALL - 250 * MS..STALL + 1_000 * MS).contains(&after),
+        "{after:?}"
+    );
 }
 
 /// Calls, other sessions and snapshots pass on the same link all the time.
@@ -224,7 +235,9 @@ async fn other_traffic_does_not_keep_a_stuck_session_alive() {
     let busy = async {
         loop {
             for lane in [CallLane::Control, CallLane::Call] {
-                one.call(2, lane, LENGTHS, 0, "x", LIMIT).await.expect("an answer");
+                one.call(2, lane, LENGTHS, 0, "x", LIMIT)
+                    .await
+                    .expect("an answer");
             }
             ask(one, 0, 100_000, STALL).await.0.expect("an answer");
             let zeros = tokio::io::repeat(0).take(100_000);
@@ -267,7 +280,10 @@ async fn a_large_call_has_all_the_time_to_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_low_rate_does_not_stall_a_snapshot() {
     let limit = Duration::from_secs(3);
-    let pair = Pair::on(None, |spec| spec.transport.snapshot_bytes_per_second = 16 << 10).await;
+    let pair = Pair::on(None, |spec| {
+        spec.transport.snapshot_bytes_per_second = 16 << 10
+    })
+    .await;
     let peer = pair.one().peer(2);
     let transfers = (0..2).map(|_| {
         let bytes = 256 << 10;
@@ -277,9 +293,16 @@ async fn a_low_rate_does_not_stall_a_snapshot() {
     });
     let start = Instant::now();
     for answer in join_all(transfers).await {
-        assert_eq!(answer.expect("an answer"), (256_u64 << 10).to_be_bytes()[..]);
+        assert_eq!(
+            answer.expect("an answer"),
+            (256_u64 << 10).to_be_bytes()[..]
+        );
     }
-    assert!(start.elapsed() > Duration::from_secs(25), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_secs(25),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// Receivers that store slowly hold the whole budget of the link, and another transfer waits for
@@ -289,7 +312,11 @@ async fn a_snapshot_waits_for_its_budget_as_long_as_others_move() {
     let pair = Pair::on(None, |_| {}).await;
     let slow = GroupId::new(9_001);
     let sink = Sink::new(256 << 10);
-    let serving = pair.cluster.node(2).transport.register(slow, Arc::new(sink));
+    let serving = pair
+        .cluster
+        .node(2)
+        .transport
+        .register(slow, Arc::new(sink));
     let _serving = serving.expect("registered");
     let peer = pair.one().peer(2);
     let send = |group, bytes: u64, limit| {
@@ -319,7 +346,11 @@ async fn a_stuck_receiver_of_a_snapshot_is_given_up_at_its_limit() {
     let request = Request::new(LENGTHS, NEVER_READ, Bytes::new());
     let zeros = tokio::io::repeat(0).take(bytes);
     let start = Instant::now();
-    let sent = pair.one().peer(2).transfer(request, bytes, zeros, STALL).await;
+    let sent = pair
+        .one()
+        .peer(2)
+        .transfer(request, bytes, zeros, STALL)
+        .await;
     assert!(is_timeout(&sent), "{sent:?}");
     assert_eq!(start.elapsed(), STALL);
 }
@@ -341,9 +372,14 @@ async fn a_large_entry_reaches_a_slow_follower_at_the_first_attempt() {
     let start = Instant::now();
     let written = leader.group(1).write(Bytes::from(vec![7; size]));
     written.await.expect("a commit");
-    assert!(start.elapsed() < 10 * ROUND_TRIP, "the other follower is a majority");
+    assert!(
+        start.elapsed() < 10 * ROUND_TRIP,
+        "the other follower is a majority"
+    );
     let machine = &cluster.node(follower).group(1).machine;
-    timeout(10 * LIMIT, machine.wait_for(1)).await.expect("the entry");
+    timeout(10 * LIMIT, machine.wait_for(1))
+        .await
+        .expect("the entry");
     assert!(start.elapsed() > 3 * STALL, "{:?}", start.elapsed());
     let sent = cluster.switch.counters(from, to).sent_bytes - sent;
     // Packet headers, repetitions, and heartbeats.

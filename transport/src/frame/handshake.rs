@@ -7,7 +7,8 @@ use quicraft_certs::{ClusterName, NodeId};
 use super::reader::Reader;
 use crate::limits::HELLO_BYTES_MAX;
 
-/// The version of the protocol that this code speaks.
+/// The version of the protocol that this code speaks, and the only one. 2: sessions are reported on
+/// (L7). There was no release of 1.
 pub const PROTOCOL_VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"QCFT";
@@ -345,6 +346,12 @@ mod tests {
         let size = handshake_length(prefix, kind).unwrap();
         assert_eq!(message.len(), HANDSHAKE_PREFIX_BYTES + size);
         message[HANDSHAKE_PREFIX_BYTES..].to_vec()
+    }
+
+    /// V1: these golden bytes, those of the frames, and what follows which frame are this version's.
+    #[test]
+    fn golden_version() {
+        assert_eq!(PROTOCOL_VERSION, 2);
     }
 
     /// H1: every field of the hello, in order.

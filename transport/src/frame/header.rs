@@ -324,6 +324,18 @@ mod tests {
         assert_eq!(FrameHeader::decode(&golden), Ok((header(), false)));
     }
 
+    /// L7: how far a session's stream is.
+    #[test]
+    fn golden_progress() {
+        let mut buffer = BytesMut::new();
+        let report = Frame::bare(FrameKind::Progress, Lane::Append, 0x0102_0304);
+        report.header.encode(&mut buffer);
+        let mut golden = [0; HEADER_BYTES];
+        (golden[0], golden[1]) = (4, 1);
+        golden[12..16].copy_from_slice(&[1, 2, 3, 4]);
+        assert_eq!(&buffer[..], &golden[..]);
+    }
+
     /// F4: what this version does not define is refused, not skipped.
     #[test]
     fn unknown_bits_are_refused() {

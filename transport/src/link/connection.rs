@@ -33,10 +33,7 @@ use crate::{GroupId, Refusal, RefusalCode, UnreachableReason};
 #[derive(Debug)]
 pub(crate) enum Failure {
     Unreachable(UnreachableReason),
-    Cut {
-        end: LinkEnd,
-        reason: String,
-    },
+    Cut { end: LinkEnd, reason: String },
     Timeout,
     Refused(Refusal),
     TooLarge { size: usize, limit: usize },

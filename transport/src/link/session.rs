@@ -203,9 +203,7 @@ impl SessionSender {
 
     /// Bytes of the lane's budget, which others may hold for as long as they move.
     async fn budget(&self, link: &Connection, size: usize) -> Result<BudgetShare, CallError> {
-        let taken = link
-            .append_budget
-            .take_while_moving(size, self.stall_limit);
+        let taken = link.append_budget.take_while_moving(size, self.stall_limit);
         let failure = tokio::select! {
             biased;
             share = taken => match share {

@@ -343,7 +343,11 @@ async fn watch_progress(link: &Connection, flow: &Flow, stall_limit: Duration) -
         let starved = since.elapsed() >= SNAPSHOT_FLOOR;
         starving.set(starved);
         let end = since + stall_limit;
-        let next = if starved { end } else { end.min(since + SNAPSHOT_FLOOR) };
+        let next = if starved {
+            end
+        } else {
+            end.min(since + SNAPSHOT_FLOOR)
+        };
         let changed = timeout_at(next, flow.changed.notified()).await;
         if changed.is_err() && Instant::now() >= end && flow.since() == Some(since) {
             return Failure::Timeout;
@@ -410,7 +414,11 @@ mod tests {
         tokio::time::advance(second).await;
         flow.stored(50);
         flow.stored(49);
-        assert_eq!(flow.since(), Some(first + second), "nothing new is no movement");
+        assert_eq!(
+            flow.since(),
+            Some(first + second),
+            "nothing new is no movement"
+        );
         flow.stored(100);
         assert_eq!(flow.since(), None, "it has stored all that it was sent");
         sent(&flow, 100).await;

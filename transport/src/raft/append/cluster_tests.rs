@@ -173,12 +173,19 @@ async fn a_peer_that_is_away_is_asked_once_for_each_hold() {
     let asked = cluster.wiring.streams_to(away) - before;
     let held = lasting.as_secs() / APPEND_HOLD_LIMIT.as_secs();
     let held = usize::try_from(held).unwrap();
-    assert!((held - 1..=held + 2).contains(&asked), "{asked} in {lasting:?}");
+    assert!(
+        (held - 1..=held + 2).contains(&asked),
+        "{asked} in {lasting:?}"
+    );
 
     cluster.connect(away);
     let start = Instant::now();
     applied(2 + 30).await;
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// A node on which the group does not run.

@@ -66,7 +66,12 @@ impl Wiring {
 
     /// Append streams for replication that were opened to a node so far.
     pub(crate) fn streams_to(&self, node: u64) -> usize {
-        self.streams.lock().unwrap().get(&node).copied().unwrap_or(0)
+        self.streams
+            .lock()
+            .unwrap()
+            .get(&node)
+            .copied()
+            .unwrap_or(0)
     }
 
     fn service(&self, node: u64) -> Option<Arc<dyn AnyRaftService>> {
