@@ -36,6 +36,11 @@ pub struct TransportConfig {
     /// can copy a packet faster than the path can make this node answer elsewhere for a round trip
     /// (RFC 9000, section 9.3); without it, the link is replaced after its idle timeout.
     pub migration: bool,
+    /// Whether the key of a node that is admitted for the first time is pinned in the roster, where
+    /// no pin is (off). A host that wants the pin to outlive the process keeps what
+    /// [`Event::KeyPinned`](crate::Event::KeyPinned) says; a node that renews its certificate with
+    /// a new key is refused then, until the host inserts it with that pin.
+    pub pin_first_key: bool,
     /// A link without a received packet for this long is lost (3 s); at least three keep-alives.
     pub idle_timeout: Duration,
     /// A packet is sent at least this often (500 ms).
@@ -93,6 +98,7 @@ impl Default for TransportConfig {
             dials_max: limits::HANDSHAKES_SOFT_MAX,
             idle_link_timeout: Some(Duration::from_secs(300)),
             migration: false,
+            pin_first_key: false,
             idle_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_millis(500),
             initial_rtt: Duration::from_millis(50),

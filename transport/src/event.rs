@@ -87,6 +87,19 @@ pub enum Event {
         /// What only we know.
         detail: String,
     },
+    /// The key of a peer was seen first and is the only one that it may show from now on.
+    KeyPinned {
+        /// The peer.
+        peer: NodeId,
+        /// SHA-256 of its subject public key info: what the roster holds now.
+        key_hash: [u8; 32],
+    },
+    /// The files of our credentials have changed and what they hold was taken, or was refused and
+    /// the former credentials stay.
+    CredentialsRead {
+        /// Why they were refused, if they were.
+        problem: Option<String>,
+    },
     /// A peer refused us.
     RefusedByPeer {
         /// The peer that we dialled.
@@ -195,6 +208,9 @@ impl Event {
             Self::Parked { .. } => "parked",
             Self::Refused { .. } => "refused",
             Self::Evicted { .. } => "evicted",
+            Self::KeyPinned { .. } => "key_pinned",
+            Self::CredentialsRead { problem: None } => "credentials_taken",
+            Self::CredentialsRead { problem: Some(_) } => "credentials_refused",
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::HandshakeFailed { .. } => "handshake_failed",
             Self::DuplicateNode { .. } => "duplicate_node",
@@ -216,6 +232,7 @@ impl Event {
             self,
             Self::DuplicateNode { .. }
                 | Self::Evicted { .. }
+                | Self::CredentialsRead { problem: Some(_) }
                 | Self::Parked { .. }
                 | Self::OriginMismatch { .. }
                 | Self::EntryTooLarge { .. }

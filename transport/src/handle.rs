@@ -5,10 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quicraft_certs::{CredentialStore, NodeId};
+use quicraft_certs::{CredentialFiles, CredentialSettings, CredentialStore, NodeId};
 use tokio::sync::broadcast;
 
 use crate::config::TransportConfig;
+use crate::credential_files::{self, ReloadError};
 use crate::event::Event;
 use crate::life::LifeEvent;
 use crate::limits::EVENTS_KEPT_MAX;
@@ -83,6 +84,31 @@ impl TransportHandle {
     #[must_use]
     pub fn credentials(&self) -> &Arc<CredentialStore> {
         &self.local.credentials
+    }
+
+    /// Reads credentials from files and uses them from now on, live links included. They are checked
+    /// whole before that.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`]; the former credentials stay in use.
+    pub async fn reload_credentials(
+        &self,
+        files: &CredentialFiles,
+        settings: &CredentialSettings,
+    ) -> Result<(), ReloadError> {
+        credential_files::read(&self.local.credentials, files, settings).await
+    }
+
+    /// Reads the files whenever one of them has changed, until this transport stops. Each time is a
+    /// [`CredentialsRead`](Event::CredentialsRead) event.
+    pub fn follow_credentials(&self, files: CredentialFiles, settings: CredentialSettings) {
+        let (store, events) = (
+            Arc::clone(&self.local.credentials),
+            self.local.events.clone(),
+        );
+        let following = credential_files::follow(store, files, settings, events);
+        drop(self.local.spawn(following));
     }
 
     /// The runtime that this transport's tasks run on.

@@ -192,6 +192,21 @@ impl Roster {
         self.insert(entry)
     }
 
+    /// Pins the key of a node that has no pin yet. Returns whether it was pinned now.
+    pub(crate) fn pin_first(&self, node: NodeId, key_hash: [u8; 32]) -> bool {
+        let mut slots = self.slots();
+        let Some(Slot::Member(entry)) = slots.get_mut(&node) else {
+            return false;
+        };
+        let first = entry.pin.is_none();
+        entry.pin.get_or_insert(key_hash);
+        drop(slots);
+        if first {
+            self.shared.changed.send_modify(|version| *version += 1);
+        }
+        first
+    }
+
     /// Removes a node for good: it is told so at its next handshake, and its id is not taken again.
     pub fn remove(&self, node: NodeId) {
         self.slots().insert(node, Slot::Removed);

@@ -12,7 +12,7 @@ use quicraft_certs::{
 use quicraft_tests::sim::{ECHO, LIMIT, MS, SimCluster, SimNode, SimSpec, Sink};
 use quicraft_transport::close::CloseCode;
 use quicraft_transport::link::CallLane;
-use quicraft_transport::{LinkState, NodeId, RosterEntry};
+use quicraft_transport::{Event, LinkState, LinkStatus, NodeId, RosterEntry};
 use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ async fn a_revoked_peer_loses_its_link_and_returns_with_a_new_certificate() {
     let start = Instant::now();
     replace(one, trusting(&own, &[&cluster.authority], &[serial]));
     assert!(gone(one, 2, start).await < SECOND);
-    let parked = |link: &quicraft_transport::LinkStatus| matches!(link.state, LinkState::Parked(_));
+    let parked = |link: &LinkStatus| matches!(link.state, LinkState::Parked(_));
     two.link_until(1, parked).await;
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     let close = two.link(1).last_close.expect("a close");
@@ -189,4 +189,72 @@ fn link_ids(node: &SimNode) -> Vec<(u64, Option<u128>)> {
     let status = node.transport.status();
     let links = status.iter().map(|link| (link.peer.get(), link.link_id));
     links.collect()
+}
+
+/// A3: the first key that a node shows is its only one, where the host wants that.
+#[tokio::test(start_paused = true)]
+async fn the_first_key_of_a_peer_is_pinned() {
+    let mut spec = SimSpec::new(2, 0, 10 * MS);
+    spec.transport.pin_first_key = true;
+    let cluster = SimCluster::start_unlinked(spec).await;
+    cluster.linked().await;
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    let key = two.transport.credentials().current();
+    let pin = |node: &SimNode| node.transport.roster().get(id(2)).expect("a member").pin;
+    assert_eq!(pin(one), Some(key.certificate().key_hash()));
+    // The same id with another key: its next link is refused, and the operator decides.
+    let other = cluster.authority.issue(id(2)).expect("issued");
+    let credentials = trusting(&other, &[&cluster.authority], &[]);
+    let hash = credentials.certificate().key_hash();
+    let mut events = one.transport.events();
+    replace(two, credentials);
+    two.transport.renew_link(id(1));
+    let refused = async {
+        loop {
+            if let Event::Refused { peer, code, .. } = events.recv().await.expect("an event") {
+                return (peer, code);
+            }
+        }
+    };
+    let refused = timeout(LIMIT, refused).await.expect("a refusal");
+    assert_eq!(refused, (id(2), CloseCode::KeyNotPinned));
+    let entry = one.transport.roster().get(id(2)).expect("a member");
+    let inserted = one.transport.roster().insert(entry.pinned(hash));
+    inserted.expect("inserted");
+    two.transport.unpark(id(1));
+    let renewed = |link: &LinkStatus| link.state == LinkState::Up && link.links_total > 1;
+    one.link_until(2, renewed).await;
+}
+
+/// A rotation is a matter of writing files; a mistake in them changes nothing.
+#[tokio::test(start_paused = true)]
+async fn credentials_follow_their_files() {
+    let cluster = SimCluster::start_unlinked(SimSpec::new(2, 0, 10 * MS)).await;
+    cluster.linked().await;
+    let two = cluster.node(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let issue = || cluster.authority.issue(id(2)).expect("issued");
+    let first = folder.path().join("first");
+    let files = issue().write(&first).expect("written");
+    let mut events = two.transport.events();
+    let settings = CredentialSettings::default();
+    two.transport.follow_credentials(files.clone(), settings);
+    let mut told = async || loop {
+        if let Event::CredentialsRead { problem } = events.recv().await.expect("an event") {
+            return problem;
+        }
+    };
+    let before = two.transport.credentials().generation();
+    sleep(5 * SECOND).await;
+    std::fs::write(&files.cert, "no certificate").expect("written");
+    let problem = timeout(LIMIT, told()).await.expect("an event");
+    assert!(problem.expect("a problem").contains("node-2.crt"));
+    assert_eq!(two.transport.credentials().generation(), before);
+    let renewed = issue()
+        .write(&folder.path().join("second"))
+        .expect("written");
+    std::fs::copy(&renewed.key, &files.key).expect("copied");
+    std::fs::copy(&renewed.cert, &files.cert).expect("copied");
+    assert_eq!(timeout(LIMIT, told()).await.expect("an event"), None);
+    assert_eq!(two.transport.credentials().generation(), before + 1);
 }

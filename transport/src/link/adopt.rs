@@ -68,6 +68,7 @@ pub(super) fn adopt(
     drop(local.spawn(watch_end(Arc::clone(&link))));
     quic::open_windows(&unproven.quic, dialled);
     peer.act(local, actions);
+    pin_first(local, &link);
     Ok(Adopted {
         link,
         queue,
@@ -113,6 +114,14 @@ fn check_standing(local: &LocalNode, peer: &PeerState) -> Result<(), HandshakeFa
         Standing::Unknown => CloseCode::NotMember,
     };
     Err(refusal(code, "the roster has changed"))
+}
+
+/// Remembers the key of a peer that is here for the first time, where the host wants that.
+fn pin_first(local: &LocalNode, link: &Connection) {
+    let (peer, key_hash) = (link.peer.node, link.certificate().key_hash());
+    if local.config.pin_first_key && local.roster.pin_first(peer, key_hash) {
+        local.events.raise(Event::KeyPinned { peer, key_hash });
+    }
 }
 
 /// New calls go to `link` from now on, and no other connection is live.

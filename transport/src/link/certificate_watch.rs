@@ -1,6 +1,7 @@
 //! Follows the credentials and the clock: a link does not outlive what let its peer in, and a link
 //! that shows a certificate of ours which was replaced is renewed before the peer has to end it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use quicraft_certs::{CertificateRefusal, PeerRole};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::certificate_metrics;
 use super::connection::{Connection, OwnCertificate};
 use super::local::{LocalNode, lock};
 use super::peer_state::{PeerState, random};
@@ -24,6 +26,8 @@ pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
         let told = told.upgrade();
         told.inspect(|replaced| replaced.notify_one()).is_some()
     });
+    let mut issuers = BTreeMap::new();
+    let mut published = None::<Instant>;
     loop {
         // With other trust everything is checked again; else only dates can have changed.
         let trust_changed = tokio::select! {
@@ -38,6 +42,10 @@ pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
             }
             end_invalid(&local, &peer, trust_changed);
             renew_outdated(&local, &peer, shown);
+        }
+        if trust_changed || published.is_none_or(|at| at.elapsed() >= CERTIFICATE_METRICS) {
+            published = Some(Instant::now());
+            certificate_metrics::publish(&local, &mut issuers);
         }
     }
 }
@@ -117,6 +125,9 @@ fn evict(local: &LocalNode, connection: &Connection, refusal: &CertificateRefusa
     });
     connection.close(code, "");
 }
+
+/// Time between two looks at what is only shown.
+const CERTIFICATE_METRICS: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
     CERTIFICATE_SWEEP.as_millis() < Duration::from_secs(1).as_millis(),

@@ -9,6 +9,7 @@ mod adopt;
 mod arrival;
 mod budget;
 mod call;
+mod certificate_metrics;
 mod certificate_watch;
 mod connection;
 mod control;

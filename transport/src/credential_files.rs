@@ -1,0 +1,116 @@
+//! Follows the files of a node's credentials, so that a rotation is a matter of writing files.
+//!
+//! It must not know links: who holds them is told by the store.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quicraft_certs::{
+    CredentialError, CredentialFiles, CredentialSettings, CredentialStore, Credentials,
+    ReplaceError,
+};
+use tokio::time::sleep;
+
+use crate::event::{Event, Events};
+use crate::limits::CREDENTIAL_FILES_POLL;
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    path: PathBuf,
+    content: Option<(u64, SystemTime)>,
+}
+
+/// Why the files of the credentials were not taken. The former credentials stay in use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// A file cannot be read, or what it holds cannot be used.
+    #[error(transparent)]
+    Load(#[from] CredentialError),
+    /// They are those of another node, or not valid now.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// The runtime stops.
+    #[error("the runtime stopped before the files were read")]
+    Stopped,
+}
+
+/// Reads the files and takes what they hold.
+///
+/// # Errors
+///
+/// [`ReloadError`]; the former credentials stay in use.
+pub(crate) async fn read(
+    store: &Arc<CredentialStore>,
+    files: &CredentialFiles,
+    settings: &CredentialSettings,
+) -> Result<(), ReloadError> {
+    let (store, files, settings) = (Arc::clone(store), files.clone(), settings.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        store.replace(Credentials::load(&files, &settings)?)?;
+        Ok(())
+    });
+    reading.await.map_err(|_| ReloadError::Stopped)?
+}
+
+/// Looks at the files again and again, and reads them when one has changed.
+#[expect(clippy::infinite_loop, reason = "the task ends with the transport")]
+pub(crate) async fn follow(
+    store: Arc<CredentialStore>,
+    files: CredentialFiles,
+    settings: CredentialSettings,
+    events: Events,
+) {
+    let mut read_last = marks(&files).await;
+    loop {
+        sleep(CREDENTIAL_FILES_POLL).await;
+        let found = marks(&files).await;
+        if found == read_last {
+            continue;
+        }
+        // Someone may be writing them one after the other: they are read when they rest.
+        sleep(CREDENTIAL_FILES_POLL / 4).await;
+        if marks(&files).await != found {
+            continue;
+        }
+        let problem = read(&store, &files, &settings).await.err();
+        let problem = problem.map(|error| words(&error));
+        // A wrong content is reported once; the next change is another chance.
+        read_last = found;
+        events.raise(Event::CredentialsRead { problem });
+    }
+}
+
+async fn marks(files: &CredentialFiles) -> Vec<Mark> {
+    let paths = [
+        Some(&files.ca),
+        Some(&files.cert),
+        Some(&files.key),
+        files.crl.as_ref(),
+    ];
+    let paths: Vec<_> = paths.into_iter().flatten().cloned().collect();
+    let looking = tokio::task::spawn_blocking(move || paths.into_iter().map(mark).collect());
+    looking.await.unwrap_or_default()
+}
+
+fn mark(path: PathBuf) -> Mark {
+    let content = fs::metadata(&path)
+        .and_then(|data| Ok((data.len(), data.modified()?)))
+        .ok();
+    Mark { path, content }
+}
+
+/// An error with its causes, in one line.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

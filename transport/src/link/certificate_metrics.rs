@@ -1,0 +1,35 @@
+//! What an operator of certificates watches: how long each is good for, and which CA still has links.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::local::LocalNode;
+
+/// Sets the gauges.
+///
+/// `quicraft_certificate_seconds_left` by `peer` (`self` for our own), and `quicraft_links` by
+/// `issuer`: an old CA can go from the trust when it has none. `issuers` are those that had links
+/// before, so that they fall to 0.
+pub(super) fn publish(local: &Arc<LocalNode>, issuers: &mut BTreeMap<String, u32>) {
+    let now = local.credentials.now().as_secs();
+    let left = |ends: u64| ends.saturating_sub(now) as f64;
+    let own = local.credentials.current();
+    metrics::gauge!("quicraft_certificate_seconds_left", "peer" => "self")
+        .set(left(own.not_after()));
+    for links in issuers.values_mut() {
+        *links = 0;
+    }
+    for peer in local.peers() {
+        let Some(link) = peer.usable() else { continue };
+        let label = peer.node.to_string();
+        metrics::gauge!("quicraft_certificate_seconds_left", "peer" => label)
+            .set(left(link.certificate_ends()));
+        *issuers
+            .entry(link.certificate().issuer().to_owned())
+            .or_default() += 1;
+    }
+    for (issuer, links) in &*issuers {
+        metrics::gauge!("quicraft_links", "issuer" => issuer.clone()).set(f64::from(*links));
+    }
+    issuers.retain(|_, links| *links > 0);
+}
