@@ -239,7 +239,9 @@ impl Connection {
 
     /// Whether new calls may start here.
     pub(crate) fn takes_calls(&self) -> bool {
-        self.live.load(Ordering::Acquire) && self.quic.close_reason().is_none()
+        self.live.load(Ordering::Acquire)
+            && !self.going_away.load(Ordering::Acquire)
+            && self.quic.close_reason().is_none()
     }
 
     /// Whether it finishes its calls: adopted, not closed, and not the link.
