@@ -320,7 +320,10 @@ fn expect_identity(
 }
 
 /// Reads the one private key. Every copy that we make is wiped; the signing key keeps its own.
-fn read_key(pem: &[u8], file: &str) -> Result<Arc<dyn rustls::sign::SigningKey>, CredentialError> {
+pub(crate) fn read_key(
+    pem: &[u8],
+    file: &str,
+) -> Result<Arc<dyn rustls::sign::SigningKey>, CredentialError> {
     let file = || file.to_owned();
     let mut keys = Vec::new();
     let mut broken = None;

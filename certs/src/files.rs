@@ -88,6 +88,29 @@ pub(crate) fn read(files: &CredentialFiles) -> Result<CredentialBytes, Credentia
     })
 }
 
+/// Reads the file of a private key, in PEM. The buffer is wiped when it is dropped.
+///
+/// # Errors
+///
+/// [`CredentialError`] if it cannot be read, is no regular file, is larger than 64 KiB, or if
+/// others on this machine can read or change it.
+pub fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    read_key(path, false)
+}
+
+/// Reads a file of certificates, requests or CRLs, in PEM.
+///
+/// # Errors
+///
+/// [`CredentialError`] if it cannot be read, is no regular file, or is larger than 16 MiB.
+pub fn read_public(path: &Path) -> Result<Vec<u8>, CredentialError> {
+    Ok(read_file(path, MAX_CRL_BYTES)?.to_vec())
+}
+
+pub(crate) fn read_certificates(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    read_file(path, MAX_CERTIFICATE_BYTES)
+}
+
 fn read_key(path: &Path, allow_insecure: bool) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     let file = open(path)?;
     // The permissions of the open file, so that nobody can swap it in between.

@@ -13,7 +13,13 @@
 //! - [`CredentialStore`]: the current credentials; new ones take their place without a restart.
 //! - [`client_config`], [`server_config`]: TLS 1.3 with proof from both ends, and no resumption.
 //! - [`PeerCertificate`]: what a peer's certificate says, after the handshake.
-//! - [`Authority`]: issues certificates and CRLs, for tests and for small clusters.
+//! - [`Authority`]: issues certificates and CRLs, for tests and for small clusters; with
+//!   [`NodeRequest`] the key never leaves its node.
+//! - [`CertificateFacts`], [`CrlFacts`]: what certificates and CRLs say, for people.
+//! - [`StagedFiles`]: files that are old or new after a crash, never half.
+//!
+//! The command `quicraft-certs` puts these into the hands of operators. It is behind the feature
+//! `command`, which is on by default; a host turns it off (`default-features = false`).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -54,33 +60,42 @@ mod credential_error;
 mod credentials;
 mod crl;
 mod crypto;
+mod facts;
 mod files;
 mod identity;
 mod node_id;
 mod peer;
+mod pem;
 #[cfg_attr(unix, path = "permissions_unix.rs")]
 #[cfg_attr(not(unix), path = "permissions_other.rs")]
 mod permissions;
 mod refusal;
 mod serial;
+mod staged;
 mod store;
 mod tls;
 mod trust;
 
-pub use authority::{Authority, AuthorityError, IssueOptions, IssuedNode, WriteError};
+pub use authority::{
+    Authority, AuthorityError, AuthorityOptions, CertificateRequest, CrlOptions, IssueOptions,
+    IssuedNode, NodeCertificate, NodeRequest, Revocation,
+};
 pub use check::{MAX_PRESENTED, PeerRole, check, recheck};
 pub use clock::WallClock;
 pub use cluster::{ClusterName, InvalidClusterName};
 pub use credential_error::CredentialError;
 pub use credentials::{CredentialPem, CredentialSettings, Credentials};
 pub use crl::CrlStaleness;
-pub use files::CredentialFiles;
+pub use facts::{AuthorityFacts, CertificateFacts, CrlFacts, private_key_hash};
+pub use files::{CredentialFiles, read_private_key, read_public};
 pub use identity::{InvalidUri, NodeIdentity};
 pub use node_id::{InvalidNodeId, NodeId};
 pub use peer::PeerCertificate;
+pub use pem::pem_text;
 pub use refusal::{CertificateRefusal, Usage};
 pub use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 pub use serial::{InvalidSerial, Serial};
+pub use staged::{Audience, Overwrite, StagedFiles, WriteError};
 pub use store::{CredentialStore, ReplaceError};
 pub use tls::{ALPN, TlsError, client_config, server_config, server_name};
 pub use trust::{AuthorityFault, InvalidTrust, Trust, TrustLimits};

@@ -205,8 +205,9 @@ impl CertificateRefusal {
         }
     }
 
-    /// What the owner of the certificate does about it, for the errors of loading.
-    pub(crate) const fn advice(&self) -> &'static str {
+    /// What the owner of the certificate does about it, in words for an operator.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
         match self {
             Self::NoCertificate => "put the certificate of the node first in this file",
             Self::UnknownIssuer | Self::BadSignature => {

@@ -2,12 +2,33 @@
 
 use thiserror::Error;
 
-use crate::{ClusterName, InvalidClusterName};
+use crate::{CertificateRefusal, ClusterName, CredentialError, InvalidClusterName};
 
 /// Why an authority cannot be made, read or used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
+    /// A file of the authority cannot be read, or others can read its key.
+    #[error(transparent)]
+    File(#[from] CredentialError),
+    /// A request cannot be used.
+    #[error("the request cannot be used: {detail}")]
+    BadRequest {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A key that is to be certified cannot be used.
+    #[error("the key cannot be used ({detail}); use ECDSA P-256, P-384 or Ed25519 in PKCS#8")]
+    BadRequestKey {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A certificate was issued by somebody else.
+    #[error("the certificate is not signed by this authority")]
+    NotIssuedHere,
+    /// A certificate is not that of a node.
+    #[error("the certificate is not that of a node: {0}")]
+    NotANode(#[from] CertificateRefusal),
     /// The certificate of the authority cannot be used.
     #[error("the authority's certificate cannot be used: {detail}")]
     BadCertificate {

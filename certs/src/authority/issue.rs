@@ -2,14 +2,17 @@
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::{DnsName, UnixTime};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-use super::{Authority, AuthorityError, CLOCK_SKEW, IssuedNode, before, date, random_serial};
+use super::{
+    Authority, AuthorityError, CLOCK_SKEW, IssuedNode, NodeCertificate, before, date, random_serial,
+};
 use crate::clock::after;
+use crate::crypto::sha256;
 use crate::{NodeId, NodeIdentity, Serial};
 
 /// How long a node's certificate is valid: 90 days, so that renewing it is routine.
@@ -28,11 +31,27 @@ pub struct IssueOptions {
     pub extra_dns: Vec<String>,
 }
 
+/// Certifies a new key.
 pub(super) fn issue(
     authority: &Authority,
     node: NodeId,
     options: &IssueOptions,
 ) -> Result<IssuedNode, AuthorityError> {
+    let key = KeyPair::generate()?;
+    Ok(IssuedNode {
+        certificate: certify(authority, node, options, &key)?,
+        key_pem: Zeroizing::new(key.serialize_pem()),
+        clock: authority.clock.clone(),
+    })
+}
+
+/// Certifies a public key. Every field of the certificate is ours; only the key is another's.
+pub(super) fn certify(
+    authority: &Authority,
+    node: NodeId,
+    options: &IssueOptions,
+    key: &impl PublicKeyData,
+) -> Result<NodeCertificate, AuthorityError> {
     let now = authority.clock.now();
     let not_before = options
         .not_before
@@ -64,15 +83,15 @@ pub(super) fn issue(
     ];
     params.use_authority_key_identifier_extension = true;
 
-    let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, &authority.issuer)?;
-    Ok(IssuedNode {
+    let certificate = params.signed_by(key, &authority.issuer)?;
+    Ok(NodeCertificate {
         identity,
         serial: Serial::from_der(&serial),
+        not_before,
+        not_after,
+        key_hash: sha256(&key.subject_public_key_info()),
         certificate_pem: format!("{}{}", certificate.pem(), authority.chain_pem),
-        key_pem: Zeroizing::new(key.serialize_pem()),
         root_pem: authority.root_pem.clone(),
-        clock: authority.clock.clone(),
     })
 }
 

@@ -1,42 +1,40 @@
 //! Issuing: a certificate authority for one cluster, the certificates of its nodes, and its CRLs.
 //! It must not know how certificates are checked, and only this folder names rcgen.
 
+mod crl;
 mod error;
 mod issue;
 mod node;
-mod pem;
+mod own;
+mod request;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
-    RevokedCertParams, SerialNumber,
-};
+use rcgen::{Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
-use crate::clock::after;
-use crate::{ClusterName, NodeId, Serial, WallClock};
-use pem::pem_of;
+use crate::check::read_identity;
+use crate::files;
+use crate::pem::pem_text;
+use crate::{CertificateRefusal, ClusterName, NodeId, NodeIdentity, Serial, WallClock};
+use own::{Life, authority_params, expect_above, read_own};
 
+pub use crl::{CrlOptions, Revocation};
 pub use error::AuthorityError;
 pub use issue::IssueOptions;
-pub use node::{IssuedNode, WriteError};
-
-/// How long an authority is valid: 5 years. A cluster usually outlives its machines, and trusted
-/// CAs can be replaced without a restart.
-const AUTHORITY_LIFE: Duration = Duration::from_secs(1825 * 24 * 60 * 60);
+pub use node::{IssuedNode, NodeCertificate};
+pub use request::{CertificateRequest, NodeRequest};
 
 /// How far before now a certificate begins: the clocks of two nodes may differ by this.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
-
-/// How long a CRL is current: a week.
-const CRL_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A certificate authority for the nodes of one cluster.
 ///
@@ -65,11 +63,23 @@ pub struct Authority {
     /// The certificate that nodes trust.
     root_pem: String,
     key_pem: Zeroizing<String>,
+    not_before: UnixTime,
+    not_after: UnixTime,
     clock: WallClock,
 }
 
+/// What is different about an authority.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct AuthorityOptions {
+    /// The last second of validity. Default: 10 years from now.
+    pub not_after: Option<UnixTime>,
+    /// The clock of its certificates. Default: that of the system.
+    pub clock: WallClock,
+}
+
 impl Authority {
-    /// Makes a new authority with a new P-256 key, valid for 5 years.
+    /// Makes a new authority with a new P-256 key, valid for 10 years.
     ///
     /// # Errors
     ///
@@ -84,9 +94,28 @@ impl Authority {
     ///
     /// As [`Authority::new`].
     pub fn with_clock(cluster: ClusterName, clock: WallClock) -> Result<Self, AuthorityError> {
+        let options = AuthorityOptions {
+            clock,
+            ..AuthorityOptions::default()
+        };
+        Self::with_options(cluster, options)
+    }
+
+    /// Makes a new authority with options.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Dates`] or [`AuthorityError::Date`] if its last date is not possible, and
+    /// [`AuthorityError::Crypto`].
+    pub fn with_options(
+        cluster: ClusterName,
+        options: AuthorityOptions,
+    ) -> Result<Self, AuthorityError> {
+        let AuthorityOptions { not_after, clock } = options;
+        let life = Life::starting(clock.now(), not_after)?;
         let key = KeyPair::generate()?;
         // Path length 1: one intermediate, whose own path length is then 0.
-        let params = authority_params(&cluster, 1, clock.now())?;
+        let params = authority_params(&cluster, 1, life)?;
         let root_pem = params.self_signed(&key)?.pem();
         Ok(Self {
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -94,6 +123,8 @@ impl Authority {
             chain_pem: String::new(),
             root_pem,
             cluster,
+            not_before: life.first,
+            not_after: life.last,
             clock,
         })
     }
@@ -111,8 +142,9 @@ impl Authority {
         if !self.chain_pem.is_empty() {
             return Err(AuthorityError::TooDeep);
         }
+        let life = Life::starting(self.clock.now(), None)?;
         let key = KeyPair::generate()?;
-        let params = authority_params(&self.cluster, 0, self.clock.now())?;
+        let params = authority_params(&self.cluster, 0, life)?;
         let chain_pem = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Self {
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -120,6 +152,8 @@ impl Authority {
             chain_pem,
             root_pem: self.root_pem.clone(),
             cluster: self.cluster.clone(),
+            not_before: life.first,
+            not_after: life.last,
             clock: self.clock.clone(),
         })
     }
@@ -151,13 +185,16 @@ impl Authority {
         let key = KeyPair::from_pem(key).map_err(|error| AuthorityError::BadKey {
             detail: error.to_string(),
         })?;
-        let cluster = read_cluster(own, &key)?;
+        let (cluster, life) = read_own(own, &key)?;
+        if chain.len() > 1 {
+            expect_above(own, root)?;
+        }
         let chain_pem = if chain.len() > 1 {
-            pem_of(own)
+            pem_text("CERTIFICATE", own)
         } else {
             String::new()
         };
-        let root_pem = pem_of(root);
+        let root_pem = pem_text("CERTIFICATE", root);
         let key_pem = Zeroizing::new(key.serialize_pem());
         Ok(Self {
             cluster,
@@ -165,14 +202,51 @@ impl Authority {
             chain_pem,
             root_pem,
             key_pem,
+            not_before: life.first,
+            not_after: life.last,
             clock: WallClock::system(),
         })
+    }
+
+    /// Reads an authority from its files, as [`Authority::from_pem`] does from their texts.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::File`] if a file cannot be read, or others can read the key; and those of
+    /// [`Authority::from_pem`].
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, AuthorityError> {
+        let certificate = files::read_certificates(certificate)?;
+        let key = files::read_private_key(key)?;
+        let text = |bytes| str::from_utf8(bytes).map_err(|error| error.to_string());
+        let certificate =
+            text(&certificate).map_err(|detail| AuthorityError::BadCertificate { detail })?;
+        let key = text(&key).map_err(|detail| AuthorityError::BadKey { detail })?;
+        Self::from_pem(certificate, key)
     }
 
     /// The cluster whose nodes this authority certifies.
     #[must_use]
     pub const fn cluster(&self) -> &ClusterName {
         &self.cluster
+    }
+
+    /// The first second of validity of its own certificate, since 1970.
+    #[must_use]
+    pub const fn not_before(&self) -> u64 {
+        self.not_before.as_secs()
+    }
+
+    /// The last second of validity of its own certificate, since 1970. What it has issued ends
+    /// then too, whatever its dates say.
+    #[must_use]
+    pub const fn not_after(&self) -> u64 {
+        self.not_after.as_secs()
+    }
+
+    /// The time by which it issues.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
     }
 
     /// The certificate, in PEM; for an intermediate, also that of the authority above it.
@@ -216,6 +290,72 @@ impl Authority {
         issue::issue(self, node, options)
     }
 
+    /// Certifies the key of a request for a node. Nothing but the key is taken from the request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authority::issue_with`].
+    pub fn sign(
+        &self,
+        node: NodeId,
+        request: &CertificateRequest,
+        options: &IssueOptions,
+    ) -> Result<NodeCertificate, AuthorityError> {
+        issue::certify(self, node, options, &request.key)
+    }
+
+    /// Certifies the key of a certificate of this authority again: the same node, the same key,
+    /// new dates, and the names that `options` give.
+    ///
+    /// The dates and the revocation of the old certificate are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::NotIssuedHere`] if this authority has not issued the certificate, and
+    /// those of [`Authority::issue_with`].
+    pub fn reissue(
+        &self,
+        certificate: &CertificateDer<'_>,
+        options: &IssueOptions,
+    ) -> Result<NodeCertificate, AuthorityError> {
+        let (node, key) = self.read_issued(certificate)?;
+        issue::certify(self, node.node(), options, &request::read_key(&key)?)
+    }
+
+    /// Whom a certificate names that this authority has issued. Its dates and its revocation are
+    /// not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::NotIssuedHere`] if this authority has not signed it, and
+    /// [`AuthorityError::NotANode`] if it is not that of a node.
+    pub fn issued(&self, certificate: &CertificateDer<'_>) -> Result<NodeIdentity, AuthorityError> {
+        Ok(self.read_issued(certificate)?.0)
+    }
+
+    /// The identity and the public key of a certificate that this authority has signed.
+    fn read_issued(
+        &self,
+        der: &CertificateDer<'_>,
+    ) -> Result<(NodeIdentity, Vec<u8>), AuthorityError> {
+        let own = self.issuer.key().subject_public_key_info();
+        let (_, own) = SubjectPublicKeyInfo::from_der(&own).map_err(|error| {
+            CertificateRefusal::BadEncoding {
+                detail: error.to_string(),
+            }
+        })?;
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| CertificateRefusal::BadEncoding {
+                detail: error.to_string(),
+            })?;
+        certificate
+            .verify_signature(Some(&own))
+            .map_err(|_| AuthorityError::NotIssuedHere)?;
+        let parsed = EndEntityCert::try_from(der).map_err(CertificateRefusal::from)?;
+        let identity = read_identity(der, &parsed)?;
+        Ok((identity, certificate.public_key().raw.to_vec()))
+    }
+
     /// Makes a CRL that revokes certificates of this authority, current for a week.
     ///
     /// It names only what is passed here: pass every serial number that is still to be refused,
@@ -225,8 +365,10 @@ impl Authority {
     ///
     /// As [`Authority::crl_with`].
     pub fn crl(&self, revoked: &[Serial]) -> Result<String, AuthorityError> {
-        let now = self.clock.now();
-        self.crl_with(revoked, now, after(now, CRL_LIFE))
+        self.crl_of(
+            &revoked_at(revoked, self.clock.now()),
+            &CrlOptions::default(),
+        )
     }
 
     /// Makes a CRL with its dates. Its number is `this_update` in seconds, so later ones count
@@ -234,39 +376,42 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`AuthorityError::Dates`] if the dates are in the wrong order or outside the years 0 to
-    /// 9999, and [`AuthorityError::Crypto`] if the cryptographic provider fails.
+    /// As [`Authority::crl_of`].
     pub fn crl_with(
         &self,
         revoked: &[Serial],
         this_update: UnixTime,
         next_update: UnixTime,
     ) -> Result<String, AuthorityError> {
-        if next_update <= this_update {
-            return Err(AuthorityError::Dates {
-                first: this_update.as_secs(),
-                last: next_update.as_secs(),
-            });
-        }
-        let issued = date(this_update)?;
-        let list = CertificateRevocationListParams {
-            this_update: issued,
-            next_update: date(next_update)?,
-            crl_number: SerialNumber::from_slice(&this_update.as_secs().to_be_bytes()),
-            issuing_distribution_point: None,
-            revoked_certs: revoked
-                .iter()
-                .map(|serial| RevokedCertParams {
-                    serial_number: SerialNumber::from_slice(serial.as_bytes()),
-                    revocation_time: issued,
-                    reason_code: None,
-                    invalidity_date: None,
-                })
-                .collect(),
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        let options = CrlOptions {
+            number: None,
+            this_update: Some(this_update),
+            next_update: Some(next_update),
         };
-        Ok(list.signed_by(&self.issuer)?.pem()?)
+        self.crl_of(&revoked_at(revoked, this_update), &options)
     }
+
+    /// Makes a CRL of certificates that were revoked at different times, with options.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Dates`] if the dates are in the wrong order,
+    /// [`AuthorityError::Date`] if one is outside the years 0 to 9999, and
+    /// [`AuthorityError::Crypto`] if the cryptographic provider fails.
+    pub fn crl_of(
+        &self,
+        revoked: &[Revocation],
+        options: &CrlOptions,
+    ) -> Result<String, AuthorityError> {
+        crl::issue(self, revoked, options)
+    }
+}
+
+fn revoked_at(serials: &[Serial], time: UnixTime) -> Vec<Revocation> {
+    serials
+        .iter()
+        .map(|serial| Revocation::new(serial.clone(), time))
+        .collect()
 }
 
 impl fmt::Debug for Authority {
@@ -275,68 +420,6 @@ impl fmt::Debug for Authority {
             .field("cluster", &self.cluster.as_str())
             .field("key", &"[elided]")
             .finish_non_exhaustive()
-    }
-}
-
-fn authority_params(
-    cluster: &ClusterName,
-    path_length: u8,
-    now: UnixTime,
-) -> Result<CertificateParams, AuthorityError> {
-    /// The longest organization and common name of X.509, in characters.
-    const NAME_LIMIT: usize = 64;
-
-    let serial = random_serial();
-    let mut name = DistinguishedName::new();
-    let cut: String = cluster.as_str().chars().take(NAME_LIMIT).collect();
-    name.push(DnType::OrganizationName, cut);
-    // A part of the serial number makes the name the only one of its kind.
-    let mark = Serial::from_der(&serial[..8]);
-    name.push(DnType::CommonName, format!("Quicraft CA {mark}"));
-
-    // Every field that matters is set: rcgen's own dates run from 1975 to 4096.
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.not_before = date(before(now, CLOCK_SKEW))?;
-    params.not_after = date(after(now, AUTHORITY_LIFE))?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: vec![GeneralSubtree::DnsName(cluster.as_str().to_owned())],
-        excluded_subtrees: Vec::new(),
-    });
-    params.use_authority_key_identifier_extension = true;
-    Ok(params)
-}
-
-/// Reads the cluster of an authority from its name constraint, and refuses a key that is not
-/// its own: rcgen would sign with any key, and nobody would accept the result.
-fn read_cluster(der: &CertificateDer<'_>, key: &KeyPair) -> Result<ClusterName, AuthorityError> {
-    let malformed = |detail: String| AuthorityError::BadCertificate { detail };
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
-    if certificate.public_key().raw != key.subject_public_key_info() {
-        return Err(AuthorityError::KeyMismatch);
-    }
-    if !certificate.is_ca() {
-        return Err(malformed("it is not that of an authority".to_owned()));
-    }
-    let constraints = certificate
-        .name_constraints()
-        .map_err(|error| malformed(error.to_string()))?;
-    let mut names = constraints
-        .iter()
-        .flat_map(|constraints| constraints.value.permitted_subtrees.iter().flatten())
-        .filter_map(|subtree| match subtree.base {
-            GeneralName::DNSName(name) => Some(name),
-            _ => None,
-        });
-    match (names.next(), names.next()) {
-        (Some(name), None) => Ok(ClusterName::new(name)?),
-        _ => Err(malformed(
-            "it has no name constraint that names its one cluster".to_owned(),
-        )),
     }
 }
 

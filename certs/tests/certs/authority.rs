@@ -43,7 +43,7 @@ fn the_certificate_of_an_authority() {
     assert!(matches!(permitted[..], [ref only] if only.base == GeneralName::DNSName(CLUSTER)));
     let validity = certificate.validity();
     assert_eq!(seconds(validity.not_before.timestamp()), NOW - 300);
-    assert_eq!(seconds(validity.not_after.timestamp()), NOW + 1825 * DAY);
+    assert_eq!(seconds(validity.not_after.timestamp()), NOW + 3650 * DAY);
 }
 
 #[test]
