@@ -31,7 +31,8 @@ fmt: ## A step of verify: the format.
 clippy: ## A step of verify: the lints, in all targets.
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-features: ## A step of verify: the transport without its default features.
+features: ## A step of verify: the libraries without their default features.
+	cargo check -p quicraft-certs --no-default-features --locked
 	cargo check -p quicraft-transport --no-default-features --locked
 
 doc: ## A step of verify: the documentation of the public API.
