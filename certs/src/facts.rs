@@ -225,6 +225,20 @@ impl CrlFacts {
     }
 }
 
+/// Whether a revocation list is signed by the key of a CA. Nothing else is looked at: nodes ask for
+/// the name and the usages of the CA too.
+#[must_use]
+pub fn is_crl_of(crl: &CertificateRevocationListDer<'_>, authority: &CertificateDer<'_>) -> bool {
+    let list = CertificateRevocationList::from_der(crl);
+    let authority = X509Certificate::from_der(authority);
+    match (list, authority) {
+        (Ok((_, list)), Ok((_, authority))) => {
+            list.verify_signature(authority.public_key()).is_ok()
+        }
+        _ => false,
+    }
+}
+
 /// SHA-256 of the public half of a private key in PEM, as a roster pins it. `origin` names the
 /// text in errors.
 ///

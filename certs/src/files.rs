@@ -98,13 +98,14 @@ pub fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialErr
     read_key(path, false)
 }
 
-/// Reads a file of certificates, requests or CRLs, in PEM.
+/// Reads a file of certificates, requests or CRLs, in PEM. The buffer is wiped when it is dropped,
+/// because nobody knows what else an operator put into it.
 ///
 /// # Errors
 ///
 /// [`CredentialError`] if it cannot be read, is no regular file, or is larger than 16 MiB.
-pub fn read_public(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    Ok(read_file(path, MAX_CRL_BYTES)?.to_vec())
+pub fn read_public(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    read_file(path, MAX_CRL_BYTES)
 }
 
 pub(crate) fn read_certificates(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {

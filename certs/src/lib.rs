@@ -86,7 +86,7 @@ pub use cluster::{ClusterName, InvalidClusterName};
 pub use credential_error::CredentialError;
 pub use credentials::{CredentialPem, CredentialSettings, Credentials};
 pub use crl::CrlStaleness;
-pub use facts::{AuthorityFacts, CertificateFacts, CrlFacts, private_key_hash};
+pub use facts::{AuthorityFacts, CertificateFacts, CrlFacts, is_crl_of, private_key_hash};
 pub use files::{CredentialFiles, read_private_key, read_public};
 pub use identity::{InvalidUri, NodeIdentity};
 pub use node_id::{InvalidNodeId, NodeId};

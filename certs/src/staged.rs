@@ -91,7 +91,7 @@ impl StagedFiles {
             failed(target, source)
         })?;
         let folder = folder_of(target);
-        permissions::create_folder(folder).map_err(|source| failed(folder, source))?;
+        create_folder(folder).map_err(|source| failed(folder, source))?;
         let mut beside = name.to_owned();
         // A random part, so that two commands at once do not write into one file.
         beside.push(format!(".{:08x}{}", rand::random::<u32>(), Self::SUFFIX));
@@ -115,8 +115,8 @@ impl StagedFiles {
     ///
     /// # Errors
     ///
-    /// [`WriteError`] names the file. Files that this call had created are removed again; those
-    /// that it had replaced stay new.
+    /// [`WriteError`] names the file. Files that this call had created are removed again. If it had
+    /// replaced some already, these stay new, and the rest stays beside its place.
     pub fn commit(mut self) -> Result<(), WriteError> {
         let overwrite = self.overwrite;
         for file in &mut self.files {
@@ -161,8 +161,14 @@ impl Staged {
 
 impl Drop for StagedFiles {
     fn drop(&mut self) {
+        let is_torn = self
+            .files
+            .iter()
+            .any(|file| file.progress == Progress::Replaced);
         for file in &self.files {
             let leftovers: &[&PathBuf] = match file.progress {
+                // What was replaced is gone, so what belongs to its successor must not go too.
+                Progress::Beside if is_torn => &[],
                 Progress::Beside => &[&file.temporary],
                 Progress::Created => &[&file.target],
                 Progress::Replaced => &[],
@@ -178,6 +184,23 @@ impl Drop for StagedFiles {
             }
         }
     }
+}
+
+/// Creates a folder and those above it, and makes their names durable: a file is not safe in a
+/// folder that may be forgotten.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for path in folder.ancestors() {
+        if path.as_os_str().is_empty() || path.exists() {
+            break;
+        }
+        missing.push(path);
+    }
+    permissions::create_folder(folder)?;
+    for made in missing {
+        permissions::sync_folder(folder_of(made))?;
+    }
+    Ok(())
 }
 
 /// The folder of a file; the current one for a bare name.
@@ -275,6 +298,34 @@ mod tests {
         assert!(matches!(refused, Err(WriteError::Exists { file }) if file == two));
         assert_eq!(names(folder.path()), ["two"]);
         assert_eq!(fs::read(&two).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn what_belongs_to_a_replaced_file_stays_beside_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, certificate) = (folder.path().join("key"), folder.path().join("cert"));
+        fs::write(&key, "old").unwrap();
+        let mut files = StagedFiles::new(Overwrite::Replace);
+        files.add(&key, "new", Audience::Owner).unwrap();
+        files.add(&certificate, "new", Audience::Everybody).unwrap();
+        // A folder cannot be replaced by a file.
+        fs::create_dir(&certificate).unwrap();
+        let refused = files.commit();
+        assert!(matches!(refused, Err(WriteError::Io { file, .. }) if file == certificate));
+        assert_eq!(fs::read(&key).unwrap(), b"new");
+        let names = names(folder.path());
+        assert_eq!(names.len(), 3, "{names:?}");
+        assert!(names[1].starts_with("cert.") && names[1].ends_with(".new"));
+    }
+
+    #[test]
+    fn folders_are_made_as_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c/file");
+        let mut files = StagedFiles::new(Overwrite::Never);
+        files.add(&deep, "1", Audience::Owner).unwrap();
+        files.commit().unwrap();
+        assert_eq!(fs::read(&deep).unwrap(), b"1");
     }
 
     #[test]

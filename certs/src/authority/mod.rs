@@ -353,6 +353,10 @@ impl Authority {
             .map_err(|_| AuthorityError::NotIssuedHere)?;
         let parsed = EndEntityCert::try_from(der).map_err(CertificateRefusal::from)?;
         let identity = read_identity(der, &parsed)?;
+        if identity.cluster() != &self.cluster {
+            let found = identity.cluster().clone();
+            return Err(CertificateRefusal::WrongCluster { found }.into());
+        }
         Ok((identity, certificate.public_key().raw.to_vec()))
     }
 

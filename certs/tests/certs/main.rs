@@ -12,6 +12,7 @@ mod judge;
 mod names;
 mod odd;
 mod paths;
+mod requests;
 mod revocation;
 mod store;
 mod told;

@@ -190,6 +190,22 @@ fn lists() {
 }
 
 #[test]
+fn a_clock_that_is_behind() {
+    let desk = Desk::with_node();
+    let authority = desk.authority();
+    let made = |time: u64| {
+        let list = authority
+            .crl_with(&[], at(time), at(time + 30 * DAY))
+            .unwrap();
+        desk.write("one/crl.pem", &list);
+    };
+    made(now() + 240);
+    finds(&desk, "one", 0, &[]);
+    made(now() + 600);
+    finds(&desk, "one", 1, &["the clock is behind"]);
+}
+
+#[test]
 fn what_does_not_belong_there() {
     let desk = Desk::with_node();
     std::fs::copy(desk.path("safe/ca.key"), desk.path("one/spare.key")).unwrap();

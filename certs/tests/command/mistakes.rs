@@ -76,6 +76,7 @@ fn the_key_of_a_ca_lies_apart() {
     for (out, key) in [
         ("certs", "certs/ca.key"),
         ("certs", "./certs/ca.key"),
+        ("./certs", "certs/ca.key"),
         (".", "ca.key"),
     ] {
         desk.fails(
@@ -83,8 +84,15 @@ fn the_key_of_a_ca_lies_apart() {
             2,
             "--ca-key in another folder",
         );
-        desk.write("certs/placeholder", "");
     }
+    assert!(desk.names(".").is_empty());
+    // Through another way to the same folder.
+    desk.write("certs/placeholder", "");
+    desk.fails(
+        "ca init --cluster prod.example --out certs --ca-key certs/../certs/ca.key",
+        2,
+        "--ca-key in another folder",
+    );
     assert_eq!(desk.names("certs"), ["placeholder"]);
 }
 

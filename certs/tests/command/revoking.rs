@@ -140,6 +140,13 @@ fn only_an_older_list_of_this_ca_is_replaced() {
         "nothing was revoked"
     );
     assert_eq!(desk.read("certs/crl.pem"), foreign);
+    // Not even beside an own one, in the bundle of a rotation.
+    desk.ok(&format!("crl {CA} --out own.pem"));
+    desk.write(
+        "certs/crl.pem",
+        &format!("{foreign}{}", desk.read("own.pem")),
+    );
+    desk.fails(&format!("crl {CA}"), 1, "the list of another CA");
     desk.fails(&format!("crl {CA} --out one/node-1.crt"), 1, "holds no CRL");
     desk.ok(&format!("crl {CA} --overwrite"));
     desk.ok("verify --cert one/node-1.crt --ca certs");

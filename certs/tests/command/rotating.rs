@@ -1,6 +1,6 @@
 //! Bundles of several CAs.
 
-use crate::desk::{CA, Desk};
+use crate::desk::{CA, DAY, Desk, at, now};
 
 fn two_cas() -> Desk {
     let desk = Desk::with_ca();
@@ -67,7 +67,31 @@ fn what_is_no_bundle() {
         1,
         "quicraft-certs crl",
     );
+    // A list of none of them, and one that would let nobody in any more.
+    desk.ok("crl --ca certs2 --ca-key safe/ca2.key");
+    desk.fails(
+        "bundle --ca certs/ca.crt --crl certs/crl.pem --crl certs2/crl.pem --out x",
+        1,
+        "signed by none of the CAs",
+    );
+    let (authority, day_ago) = (desk.authority(), now() - DAY);
+    let list = |next: u64| {
+        authority
+            .crl_with(&[], at(day_ago - 9 * DAY), at(next))
+            .unwrap()
+    };
+    desk.write("old.pem", &list(day_ago - 60));
+    desk.fails(
+        "bundle --ca certs/ca.crt --crl old.pem --out x",
+        1,
+        "make it again",
+    );
     assert!(!desk.path("x").exists());
+    desk.write("old.pem", &list(day_ago + 60));
+    desk.warned(
+        "bundle --ca certs/ca.crt --crl old.pem --out y",
+        "make it again",
+    );
     // A key beside a certificate is not copied.
     desk.write(
         "mixed.pem",

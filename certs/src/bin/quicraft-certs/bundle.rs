@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use quicraft_certs::{
     Audience, CertificateDer, CertificateFacts, ClusterName, CrlFacts, StagedFiles, Trust,
-    TrustLimits, WallClock, pem_text, read_public,
+    TrustLimits, WallClock, is_crl_of, pem_text,
 };
 use rustls_pki_types::CertificateRevocationListDer;
-use rustls_pki_types::pem::SectionKind;
 
 use crate::arguments::cluster_name;
-use crate::date::date;
+use crate::date::{date, distance};
 use crate::failure::Failure;
 use crate::folder::{CA_FILE, CRL_FILE, overwrite, tell_files};
-use crate::pem::{certificates, facts, sections};
+use crate::pem::{certificates, crls, facts};
 use crate::report::Report;
 
 /// Put several CAs, and their CRLs, into one folder for nodes: the overlap of a CA rotation
@@ -44,27 +43,37 @@ struct Member {
     path: PathBuf,
 }
 
+/// A revocation list, and by which of the members it is signed.
+struct List {
+    der: CertificateRevocationListDer<'static>,
+    member: usize,
+}
+
 impl Bundle {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         let mut report = Report::done();
         let members = self.members()?;
         let cluster = self.cluster_of(&members)?;
         expect_dates(&members, &mut report)?;
-        let (lists, crl_text) = self.lists()?;
+        let lists = self.lists(&members)?;
         expect_every_list(&members, &lists)?;
         // Written anew: what else stood in a file is not copied, because it could be a key.
         let ca_text: String = members
             .iter()
             .map(|member| pem_text("CERTIFICATE", &member.der))
             .collect();
+        let crl_text: String = lists
+            .iter()
+            .map(|list| pem_text("X509 CRL", &list.der))
+            .collect();
         // What a node would say to it when it loads it.
-        let limits = TrustLimits::default();
-        Trust::from_pem(
+        let trust = Trust::from_pem(
             cluster.clone(),
             ca_text.as_bytes(),
             crl_text.as_bytes(),
-            limits,
+            TrustLimits::default(),
         )?;
+        expect_fresh(&trust, &mut report)?;
 
         let mut files = StagedFiles::new(overwrite(self.overwrite));
         let mut written = Vec::new();
@@ -157,15 +166,27 @@ impl Bundle {
             .ok_or_else(|| Failure::usage("no CA says for which cluster it is; add --cluster NAME"))
     }
 
-    fn lists(&self) -> Result<(Vec<CrlFacts>, String), Failure> {
-        let mut lists = Vec::new();
-        let mut text = String::new();
+    /// All lists, of which each must be that of a member.
+    fn lists(&self, members: &[Member]) -> Result<Vec<List>, Failure> {
+        let mut lists: Vec<List> = Vec::new();
         for path in &self.crl {
-            for (kind, der) in sections(&read_public(path)?, path)? {
-                if kind == SectionKind::Crl {
-                    text.push_str(&pem_text("X509 CRL", &der));
-                    lists.push(CrlFacts::read(&CertificateRevocationListDer::from(der))?);
-                }
+            for der in crls(path)? {
+                let facts = CrlFacts::read(&der)?;
+                let member = members
+                    .iter()
+                    .position(|member| is_crl_of(&der, &member.der));
+                let Some(member) = member else {
+                    return Err(Failure::new(
+                        "foreign_crl",
+                        format!(
+                            "the list of {} in {} is signed by none of the CAs; add its --ca, or \
+                             leave it out",
+                            facts.issuer,
+                            path.display()
+                        ),
+                    ));
+                };
+                lists.push(List { der, member });
             }
         }
         if lists.is_empty() && !self.crl.is_empty() {
@@ -174,7 +195,7 @@ impl Bundle {
                 "the files of --crl hold no CRL; give files such as crl.pem",
             ));
         }
-        Ok((lists, text))
+        Ok(lists)
     }
 }
 
@@ -206,14 +227,17 @@ fn expect_dates(members: &[Member], report: &mut Report) -> Result<(), Failure> 
 }
 
 /// As soon as a node has one list, it refuses every certificate of a CA without one.
-fn expect_every_list(members: &[Member], lists: &[CrlFacts]) -> Result<(), Failure> {
+fn expect_every_list(members: &[Member], lists: &[List]) -> Result<(), Failure> {
     if lists.is_empty() {
         return Ok(());
     }
-    let without = members
-        .iter()
-        .find(|member| !lists.iter().any(|list| list.issuer == member.facts.subject));
-    match without {
+    // Two certificates of one CA, the old and the renewed one, share a list.
+    let has_list = |wanted: &Member| {
+        lists
+            .iter()
+            .any(|list| members[list.member].facts.key_hash == wanted.facts.key_hash)
+    };
+    match members.iter().find(|member| !has_list(member)) {
         None => Ok(()),
         Some(member) => Err(Failure::new(
             "missing_crl",
@@ -225,4 +249,23 @@ fn expect_every_list(members: &[Member], lists: &[CrlFacts]) -> Result<(), Failu
             ),
         )),
     }
+}
+
+/// A list that is too old to let anybody in is refused, one that is overdue is told.
+fn expect_fresh(trust: &Trust, report: &mut Report) -> Result<(), Failure> {
+    let now = WallClock::system().now();
+    let Some(stale) = trust.crl_staleness(now) else {
+        return Ok(());
+    };
+    let text = format!(
+        "the list of {} was to be replaced {} ({}); make it again with `quicraft-certs crl`",
+        stale.issuer,
+        distance(now.as_secs(), stale.next_update),
+        date(stale.next_update)
+    );
+    if stale.refusing {
+        return Err(Failure::new("stale_crl", text));
+    }
+    report.warn(text);
+    Ok(())
 }

@@ -2,10 +2,10 @@
 //! record was lost.
 
 use clap::Args;
-use quicraft_certs::{Audience, CrlFacts, Overwrite, StagedFiles};
+use quicraft_certs::{Audience, Overwrite, StagedFiles};
 
 use crate::authority::AuthorityArgs;
-use crate::crl::{newest_crl, replaceable};
+use crate::crl::former_list;
 use crate::failure::Failure;
 use crate::folder::{CRL_FILE, expect_free, tell_files};
 use crate::record::{Entry, Record};
@@ -24,10 +24,7 @@ impl Adopt {
         let path = self.authority.record_path();
         expect_free(&path, Overwrite::Never)?;
         let crl = self.authority.folder().join(CRL_FILE);
-        let known: Option<CrlFacts> = newest_crl(&crl)?;
-        if let Some(known) = &known {
-            replaceable(known, &authority, &crl)?;
-        }
+        let known = former_list(&crl, &authority)?;
         let mut files = StagedFiles::new(Overwrite::Never);
         let text = Record::empty(authority.cluster().as_str(), &key_hash)?;
         files.add(&path, &text, Audience::Owner)?;

@@ -1,6 +1,6 @@
 //! `ca init`: a new authority for one cluster, its key apart from its certificate.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use clap::Args;
 use quicraft_certs::{
@@ -94,7 +94,7 @@ fn same_folder(folder: &Path, file: &Path) -> bool {
     match (known(folder), known(parent)) {
         (Some(folder), Some(parent)) => folder == parent,
         // Neither is there yet, so the texts are all there is.
-        (None, None) => folder.components().eq(parent.components()),
+        (None, None) => absolute(folder).ok() == absolute(parent).ok(),
         _ => false,
     }
 }

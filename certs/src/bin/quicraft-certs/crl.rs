@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quicraft_certs::{
-    Audience, Authority, CertificateFacts, CrlFacts, CrlOptions, Overwrite, Revocation,
-    StagedFiles, read_public,
+    Audience, Authority, CertificateDer, CrlFacts, CrlOptions, Overwrite, Revocation, StagedFiles,
+    is_crl_of,
 };
-use rustls_pki_types::CertificateRevocationListDer;
-use rustls_pki_types::pem::{PemObject, SectionKind};
+use rustls_pki_types::pem::PemObject;
 
 use crate::authority::{AuthorityArgs, OpenAuthority, time};
 use crate::date::{DAY, date};
 use crate::failure::Failure;
 use crate::folder::{CRL_FILE, overwrite, tell_files};
-use crate::pem::sections;
+use crate::pem::crls;
 use crate::report::Report;
 
 /// Make crl.pem again; nodes refuse everybody a day after its next update has passed
@@ -73,8 +72,7 @@ impl ListArgs {
         if self.overwrite || !target.path.exists() {
             return Ok(target);
         }
-        if let Some(former) = newest_crl(&target.path)? {
-            replaceable(&former, &open.authority, &target.path)?;
+        if let Some(former) = former_list(&target.path, &open.authority)? {
             target.replaced_number = former.number.unwrap_or(0);
             target.overwrite = Overwrite::Replace;
         }
@@ -133,48 +131,39 @@ impl ListArgs {
     }
 }
 
-/// The newest list in a file; `None` if there is no file.
-pub(crate) fn newest_crl(path: &Path) -> Result<Option<CrlFacts>, Failure> {
+/// The newest list in a file that holds lists of this authority alone; `None` if there is no file.
+/// Anything else is refused, because it would be lost with the replacement.
+pub(crate) fn former_list(path: &Path, authority: &Authority) -> Result<Option<CrlFacts>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = read_public(path)?;
-    let lists = sections(&text, path)?
-        .into_iter()
-        .filter(|(kind, _)| *kind == SectionKind::Crl)
-        .map(|(_, der)| CrlFacts::read(&CertificateRevocationListDer::from(der)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let newest = lists.into_iter().max_by_key(|list| list.this_update);
+    let shown = path.display();
+    let own = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes())
+        .map_err(|error| Failure::new("bad_ca", error.to_string()))?;
+    let mut newest: Option<CrlFacts> = None;
+    for list in crls(path)? {
+        let facts = CrlFacts::read(&list)?;
+        if !is_crl_of(&list, &own) {
+            return Err(Failure::new(
+                "other_crl",
+                format!(
+                    "{shown} holds the list of another CA ({}); give another --out, or add \
+                     --overwrite",
+                    facts.issuer
+                ),
+            ));
+        }
+        if newest
+            .as_ref()
+            .is_none_or(|known| known.number < facts.number)
+        {
+            newest = Some(facts);
+        }
+    }
     newest.map(Some).ok_or_else(|| {
         Failure::new(
             "path_exists",
-            format!(
-                "{} holds no CRL and is not replaced; give another --out, or add --overwrite",
-                path.display()
-            ),
+            format!("{shown} holds no CRL; give another --out, or add --overwrite to replace it"),
         )
     })
-}
-
-/// Refuses to replace a list of another authority.
-pub(crate) fn replaceable(
-    list: &CrlFacts,
-    authority: &Authority,
-    path: &Path,
-) -> Result<(), Failure> {
-    let own =
-        quicraft_certs::CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes())
-            .map_err(|error| Failure::new("bad_ca", error.to_string()))?;
-    let own = CertificateFacts::read(&own)?;
-    if own.subject == list.issuer {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "other_crl",
-        format!(
-            "{} is the list of another CA ({}); give another --out, or add --overwrite",
-            path.display(),
-            list.issuer
-        ),
-    ))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use quicraft_certs::{
     CertificateFacts, ClusterName, CredentialError, CredentialFiles, CredentialSettings,
-    Credentials, NodeId, StagedFiles, WallClock, private_key_hash, read_public,
+    Credentials, CrlFacts, NodeId, StagedFiles, WallClock, private_key_hash, read_public,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::date::{DAY, date, distance};
 use crate::failure::{Failure, explain};
 use crate::folder::{CA_FILE, CRL_FILE, certificate_file, key_file};
 use crate::needs_renewal::due;
-use crate::pem::{certificates, facts};
+use crate::pem::{certificates, crls, facts};
 use crate::report::Report;
 use crate::verify::in_words;
 
@@ -41,6 +41,9 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "NAME", value_parser = cluster_name)]
     cluster: Option<ClusterName>,
 }
+
+/// How far two clocks may differ without a word: as much as certificates allow for.
+const CLOCK_SKEW: u64 = 5 * 60;
 
 /// What was found.
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl Doctor {
         let mut findings = Findings::default();
         self.look_at_folder(&mut findings)?;
         self.look_at_authorities(now, &mut findings);
+        self.look_at_clock(now, &mut findings);
         let nodes = self.nodes()?;
         if nodes.is_empty() {
             findings.error(
@@ -231,6 +235,35 @@ impl Doctor {
                     "quicraft-certs ca init for a new CA, then quicraft-certs bundle with both",
                 );
             }
+        }
+    }
+
+    /// A list is dated when it is made, so one of tomorrow says that it is not yet today here. The
+    /// dates of certificates, which begin earlier, are for the node to judge.
+    fn look_at_clock(&self, now: u64, findings: &mut Findings) {
+        let path = self.folder.join(CRL_FILE);
+        let lists = if path.exists() {
+            crls(&path).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let newest = lists
+            .iter()
+            .filter_map(|list| CrlFacts::read(list).ok())
+            .map(|list| list.this_update)
+            .max();
+        if let Some(made) = newest
+            && made > now.saturating_add(CLOCK_SKEW)
+        {
+            findings.error(
+                format!(
+                    "it is {} here, and {} was made on {}: the clock is behind",
+                    date(now),
+                    path.display(),
+                    date(made)
+                ),
+                "date, and set the clock of this machine",
+            );
         }
     }
 

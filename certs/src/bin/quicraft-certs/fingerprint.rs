@@ -9,7 +9,7 @@ use quicraft_certs::{
 use rustls_pki_types::pem::SectionKind;
 
 use crate::failure::Failure;
-use crate::pem::{Section, facts, hex, sections};
+use crate::pem::{Section, facts, hex, is_private_key, sections};
 use crate::report::Report;
 
 /// Print the SHA-256 of a public key (SPKI), as a roster pins it
@@ -43,7 +43,7 @@ impl Fingerprint {
                 let text = pem_text("CERTIFICATE REQUEST", &der);
                 Ok(CertificateRequest::from_pem(text.as_bytes())?.key_hash())
             }
-            SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey => {
+            kind if is_private_key(kind) => {
                 // Read again, as a node reads a key: not if others can read it too.
                 let pem = read_private_key(&self.file)?;
                 Ok(private_key_hash(&pem, &self.file.display().to_string())?)

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::date::{date, distance};
 use crate::failure::Failure;
-use crate::pem::{facts, hex, sections};
+use crate::pem::{facts, hex, is_private_key, sections};
 use crate::report::Report;
 
 /// Show what a file says: certificates, requests, CRLs. It judges nothing: see verify
@@ -40,9 +40,7 @@ impl Inspect {
                 }
                 SectionKind::Crl => list(&der, &self.file, now, &mut report)?,
                 SectionKind::Csr => request(&der, &self.file, &mut report)?,
-                SectionKind::PrivateKey
-                | SectionKind::EcPrivateKey
-                | SectionKind::RsaPrivateKey => {
+                kind if is_private_key(kind) => {
                     report.line("private key: not shown; see `quicraft-certs fingerprint`");
                     json!({"kind": "private key"})
                 }

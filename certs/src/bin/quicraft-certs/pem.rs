@@ -4,16 +4,19 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use quicraft_certs::{CertificateDer, CertificateFacts, read_public};
+use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::{PemObject, SectionKind};
+use zeroize::Zeroize;
 
 use crate::failure::Failure;
 
 /// A section of a PEM file.
 pub(crate) type Section = (SectionKind, Vec<u8>);
 
-/// The sections of a text. `path` is for errors.
+/// The sections of a text. `path` is for errors. Of a private key only that it is there is
+/// returned, and not its bytes.
 pub(crate) fn sections(text: &[u8], path: &Path) -> Result<Vec<Section>, Failure> {
-    let sections = Section::pem_slice_iter(text)
+    let mut sections = Section::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| {
             Failure::new(
@@ -21,6 +24,11 @@ pub(crate) fn sections(text: &[u8], path: &Path) -> Result<Vec<Section>, Failure
                 format!("{} is no PEM file: {error}", path.display()),
             )
         })?;
+    for (kind, der) in &mut sections {
+        if is_private_key(*kind) {
+            der.zeroize();
+        }
+    }
     if sections.is_empty() {
         return Err(Failure::new(
             "bad_pem",
@@ -31,6 +39,14 @@ pub(crate) fn sections(text: &[u8], path: &Path) -> Result<Vec<Section>, Failure
         ));
     }
     Ok(sections)
+}
+
+/// Whether a section holds a private key, in any of its forms.
+pub(crate) const fn is_private_key(kind: SectionKind) -> bool {
+    matches!(
+        kind,
+        SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey
+    )
 }
 
 /// All certificates of a file, at least one.
@@ -47,6 +63,15 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         ));
     }
     Ok(found)
+}
+
+/// All revocation lists of a file.
+pub(crate) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Failure> {
+    let text = read_public(path)?;
+    Ok(sections(&text, path)?
+        .into_iter()
+        .filter_map(|(kind, der)| (kind == SectionKind::Crl).then(|| der.into()))
+        .collect())
 }
 
 /// The first certificate of a file and what it says: that of the node, where intermediates follow.
