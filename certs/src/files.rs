@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -57,6 +58,20 @@ impl CredentialFiles {
         self
     }
 
+    /// What the files look like now: their sizes and the times of their last change. A file that
+    /// cannot be looked at differs from one that can.
+    #[must_use]
+    pub fn stamp(&self) -> FileStamp {
+        let paths = [&self.ca, &self.cert, &self.key]
+            .into_iter()
+            .chain(&self.crl);
+        let look = |path: &PathBuf| {
+            let data = fs::metadata(path).ok()?;
+            Some((data.len(), data.modified().ok()?))
+        };
+        FileStamp(paths.map(look).collect())
+    }
+
     /// Accepts a key file that others can read, or refuses it again.
     #[must_use]
     pub const fn allow_insecure_key_permissions(mut self, allow: bool) -> Self {
@@ -64,6 +79,10 @@ impl CredentialFiles {
         self
     }
 }
+
+/// What the files looked like at some time: whether one has changed since, without reading them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStamp(Vec<Option<(u64, SystemTime)>>);
 
 /// The bytes of all files. All are wiped, because nobody knows what else an operator put beside a
 /// certificate.

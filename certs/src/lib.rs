@@ -87,7 +87,7 @@ pub use credential_error::CredentialError;
 pub use credentials::{CredentialPem, CredentialSettings, Credentials};
 pub use crl::CrlStaleness;
 pub use facts::{AuthorityFacts, CertificateFacts, CrlFacts, is_crl_of, private_key_hash};
-pub use files::{CredentialFiles, read_private_key, read_public};
+pub use files::{CredentialFiles, FileStamp, read_private_key, read_public};
 pub use identity::{InvalidUri, NodeIdentity};
 pub use node_id::{InvalidNodeId, NodeId};
 pub use peer::PeerCertificate;

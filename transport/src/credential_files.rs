@@ -2,10 +2,7 @@
 //!
 //! It must not know links: who holds them is told by the store.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use quicraft_certs::{
     CredentialError, CredentialFiles, CredentialSettings, CredentialStore, Credentials,
@@ -15,13 +12,6 @@ use tokio::time::sleep;
 
 use crate::event::{Event, Events};
 use crate::limits::CREDENTIAL_FILES_POLL;
-
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mark {
-    path: PathBuf,
-    content: Option<(u64, SystemTime)>,
-}
 
 /// Why the files of the credentials were not taken. The former credentials stay in use.
 #[derive(Debug, thiserror::Error)]
@@ -64,16 +54,16 @@ pub(crate) async fn follow(
     settings: CredentialSettings,
     events: Events,
 ) {
-    let mut read_last = marks(&files).await;
+    let mut read_last = stamp(&files).await;
     loop {
         sleep(CREDENTIAL_FILES_POLL).await;
-        let found = marks(&files).await;
+        let found = stamp(&files).await;
         if found == read_last {
             continue;
         }
         // Someone may be writing them one after the other: they are read when they rest.
         sleep(CREDENTIAL_FILES_POLL / 4).await;
-        if marks(&files).await != found {
+        if stamp(&files).await != found {
             continue;
         }
         let problem = read(&store, &files, &settings).await.err();
@@ -84,23 +74,11 @@ pub(crate) async fn follow(
     }
 }
 
-async fn marks(files: &CredentialFiles) -> Vec<Mark> {
-    let paths = [
-        Some(&files.ca),
-        Some(&files.cert),
-        Some(&files.key),
-        files.crl.as_ref(),
-    ];
-    let paths: Vec<_> = paths.into_iter().flatten().cloned().collect();
-    let looking = tokio::task::spawn_blocking(move || paths.into_iter().map(mark).collect());
-    looking.await.unwrap_or_default()
-}
-
-fn mark(path: PathBuf) -> Mark {
-    let content = fs::metadata(&path)
-        .and_then(|data| Ok((data.len(), data.modified()?)))
-        .ok();
-    Mark { path, content }
+async fn stamp(files: &CredentialFiles) -> Option<FileStamp> {
+    let files = files.clone();
+    tokio::task::spawn_blocking(move || files.stamp())
+        .await
+        .ok()
 }
 
 /// An error with its causes, in one line.
