@@ -344,7 +344,8 @@ impl PeerLife {
             actions.push(LifeAction::Close(connection, code));
         }
         if self.handover.is_some_and(|due| due <= now) {
-            self.retire(CloseCode::Retired, now, actions);
+            // Nothing took its place: the peer needs no link any more.
+            self.retire(CloseCode::Idle, now, actions);
         }
         if self.reach.due().is_some_and(|due| due <= now) {
             self.reach
