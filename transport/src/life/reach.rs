@@ -65,7 +65,9 @@ pub(super) struct Reach {
     in_flight: bool,
     /// Dials of the peer that have come to their Hello.
     approaching: u32,
-    /// Another dial follows the one under way, because something has changed since it began.
+    /// If the dial under way fails, another follows at once: what it dialled may have changed.
+    retry: bool,
+    /// Another dial follows the one under way, whatever becomes of it: it may show what was replaced.
     again: bool,
 }
 
@@ -77,6 +79,7 @@ impl Reach {
             eager: false,
             in_flight: false,
             approaching: 0,
+            retry: false,
             again: false,
         }
     }
@@ -181,7 +184,7 @@ impl Reach {
                 self.dial(LifeState::Dialling, actions);
             }
             // The dial under way may be to where the peer was.
-            LifeState::Dialling | LifeState::Redialling => self.again = true,
+            LifeState::Dialling | LifeState::Redialling => self.retry = true,
             LifeState::Idle
             | LifeState::Up { .. }
             | LifeState::Leaving
@@ -218,6 +221,7 @@ impl Reach {
     ) {
         self.in_flight = false;
         let again = std::mem::take(&mut self.again);
+        let retry = std::mem::take(&mut self.retry);
         let state = self.state;
         match state {
             LifeState::Dialling | LifeState::Redialling => {}
@@ -235,7 +239,7 @@ impl Reach {
             | LifeState::Barred
             | LifeState::Stopped => return,
         }
-        if again {
+        if again || retry {
             self.backoff.reset();
             return self.dial(LifeState::Dialling, actions);
         }
