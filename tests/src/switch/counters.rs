@@ -34,7 +34,7 @@ pub struct Drops {
     pub queue_full: u64,
     /// Larger than the path's MTU, or than any UDP datagram (then a segmented send counts once).
     pub too_large: u64,
-    /// The path was blocked, when they were sent or when they were due.
+    /// The path was blocked or its sender silenced, when they were sent or when they were due.
     pub blocked: u64,
     /// Nobody held the address when they were due.
     pub unbound: u64,
@@ -42,6 +42,12 @@ pub struct Drops {
     pub receive_buffer: u64,
     /// The sending socket had been detached by a crash.
     pub detached: u64,
+    /// The sending socket was paused, and had sent more than it can hold.
+    pub held_full: u64,
+    /// The sending socket has no address of the destination's family.
+    pub no_route: u64,
+    /// A firewall before the receiver had not seen it send to the sender lately.
+    pub guarded: u64,
     /// The switch as a whole had too many bytes under way.
     pub switch_full: u64,
 }
@@ -58,9 +64,13 @@ impl Drops {
             unbound,
             receive_buffer,
             detached,
+            held_full,
+            no_route,
+            guarded,
             switch_full,
         } = *self;
-        lost + queue_full + too_large + blocked + unbound + receive_buffer + detached + switch_full
+        let on_the_way = lost + queue_full + too_large + blocked + guarded + switch_full;
+        on_the_way + unbound + receive_buffer + detached + held_full + no_route
     }
 }
 
@@ -87,6 +97,9 @@ impl AddAssign for Drops {
         self.unbound += other.unbound;
         self.receive_buffer += other.receive_buffer;
         self.detached += other.detached;
+        self.held_full += other.held_full;
+        self.no_route += other.no_route;
+        self.guarded += other.guarded;
         self.switch_full += other.switch_full;
     }
 }

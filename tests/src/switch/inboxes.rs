@@ -11,10 +11,11 @@ use super::state::Datagram;
 /// The ports that a bind to port 0 takes: the dynamic range of RFC 6335.
 const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
-/// One hold of an address by a socket. The number tells a socket from its successor at the same
+/// One hold of addresses by a socket. The number tells a socket from its successor at the same
 /// address: one that was detached must not touch the other's inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Binding {
+    /// What the socket was bound to, and believes to have: the network may see it elsewhere.
     pub(super) address: SocketAddr,
     number: u64,
 }
@@ -30,30 +31,94 @@ pub(super) enum Arrival {
     Full,
 }
 
+/// What becomes of a datagram that a socket sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// It leaves, with this source.
+    From(SocketAddr),
+    /// The socket was detached.
+    Detached,
+    /// The socket has no address of the destination's family.
+    NoRoute,
+}
+
+/// What is behind a paused socket when it continues.
+#[derive(Debug, Default)]
+pub(super) struct Continued {
+    pub(super) reader: Option<Waker>,
+    pub(super) held: VecDeque<Datagram>,
+}
+
 /// All bound sockets.
 #[derive(Debug, Default)]
 pub(super) struct Inboxes {
-    by_address: BTreeMap<SocketAddr, Inbox>,
+    by_address: BTreeMap<SocketAddr, u64>,
+    by_number: BTreeMap<u64, Inbox>,
     bindings: u64,
 }
 
-/// What a bound socket has received and nobody has read yet.
+/// What a bound socket has received and nobody has read yet, and what it sent while it was paused.
 #[derive(Debug)]
 struct Inbox {
-    number: u64,
+    /// Where the network sees the socket: one address of each family that it has.
+    addresses: Vec<SocketAddr>,
     unread: VecDeque<Datagram>,
     unread_bytes: usize,
     limit_bytes: usize,
     reader: Option<Waker>,
+    paused: bool,
+    held: VecDeque<Datagram>,
+    held_bytes: usize,
+}
+
+impl Inbox {
+    /// Where the network sees what the socket sends there.
+    fn source_for(&self, to: SocketAddr) -> Option<SocketAddr> {
+        let same_family = |address: &&SocketAddr| address.is_ipv6() == to.is_ipv6();
+        self.addresses.iter().find(same_family).copied()
+    }
 }
 
 impl Inboxes {
-    /// Gives `address` to a new socket, with a free port if it has none.
+    /// Gives `addresses` to a new socket, with a free port where one has none.
     pub(super) fn bind(
         &mut self,
-        mut address: SocketAddr,
+        addresses: &[SocketAddr],
         options: &SocketOptions,
     ) -> io::Result<Binding> {
+        let mut free = Vec::new();
+        for &address in addresses {
+            free.push(self.free(address)?);
+        }
+        let Some(&address) = free.first() else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a socket has at least one address",
+            ));
+        };
+        self.bindings += 1;
+        let number = self.bindings;
+        for &address in &free {
+            self.by_address.insert(address, number);
+        }
+        self.by_number.insert(
+            number,
+            Inbox {
+                addresses: free,
+                unread: VecDeque::new(),
+                unread_bytes: 0,
+                limit_bytes: options.receive_buffer_bytes,
+                reader: None,
+                paused: false,
+                held: VecDeque::new(),
+                held_bytes: 0,
+            },
+        );
+        Ok(Binding { address, number })
+    }
+
+    /// `address`, if a socket can have it, with a free port if it has none.
+    fn free(&self, mut address: SocketAddr) -> io::Result<SocketAddr> {
         if address.ip().is_unspecified() {
             return Err(io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
@@ -77,41 +142,112 @@ impl Inboxes {
                 format!("{address}: another socket holds it; drop or crash that one first"),
             ));
         }
-        self.bindings += 1;
-        let number = self.bindings;
-        self.by_address.insert(
-            address,
-            Inbox {
-                number,
-                unread: VecDeque::new(),
-                unread_bytes: 0,
-                limit_bytes: options.receive_buffer_bytes,
-                reader: None,
-            },
-        );
-        Ok(Binding { address, number })
+        Ok(address)
     }
 
-    /// Takes the address from whoever holds it; true if somebody did.
+    /// From now on the network sees the socket at `from` at `to` instead.
+    pub(super) fn rebind(&mut self, from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+        if from.is_ipv6() != to.is_ipv6() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{from} cannot become {to}: they are of two families"),
+            ));
+        }
+        let Some(&number) = self.by_address.get(&from) else {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("{from}: no socket is there"),
+            ));
+        };
+        let to = self.free(to)?;
+        self.by_address.remove(&from);
+        self.by_address.insert(to, number);
+        let inbox = self.by_number.get_mut(&number);
+        for address in inbox.into_iter().flat_map(|inbox| &mut inbox.addresses) {
+            if *address == from {
+                *address = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes its addresses from whoever holds this one; true if somebody did.
     pub(super) fn detach(&mut self, address: SocketAddr) -> bool {
-        self.by_address.remove(&address).is_some()
+        let holder = self.by_address.get(&address).copied();
+        holder.is_some_and(|number| self.remove(number))
     }
 
-    /// Takes the address from this socket, if it still holds it.
+    /// Takes the addresses from this socket, if it still holds them.
     pub(super) fn unbind(&mut self, binding: Binding) {
-        if self.holds(binding) {
-            self.by_address.remove(&binding.address);
+        self.remove(binding.number);
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let Some(inbox) = self.by_number.remove(&number) else {
+            return false;
+        };
+        for address in inbox.addresses {
+            self.by_address.remove(&address);
+        }
+        true
+    }
+
+    /// Stops the socket at `address` until it is continued; true if there is one.
+    pub(super) fn pause(&mut self, address: SocketAddr) -> bool {
+        let inbox = self.at(address);
+        inbox.map(|inbox| inbox.paused = true).is_some()
+    }
+
+    /// Ends a pause.
+    pub(super) fn resume(&mut self, address: SocketAddr) -> Continued {
+        let Some(inbox) = self.at(address) else {
+            return Continued::default();
+        };
+        inbox.paused = false;
+        inbox.held_bytes = 0;
+        let mut held = std::mem::take(&mut inbox.held);
+        for datagram in &mut held {
+            // The socket may have been moved during its pause.
+            let source = inbox.source_for(datagram.to);
+            datagram.from = source.unwrap_or(datagram.from);
+        }
+        Continued {
+            reader: inbox.reader.take(),
+            held,
         }
     }
 
-    pub(super) fn holds(&self, binding: Binding) -> bool {
-        self.by_address
-            .get(&binding.address)
-            .is_some_and(|inbox| inbox.number == binding.number)
+    /// With which source a datagram of this socket for `to` leaves.
+    pub(super) fn departure(&self, binding: Binding, to: SocketAddr) -> Departure {
+        let Some(inbox) = self.by_number.get(&binding.number) else {
+            return Departure::Detached;
+        };
+        let source = inbox.source_for(to);
+        source.map_or(Departure::NoRoute, Departure::From)
+    }
+
+    /// Keeps what a paused socket sends until it continues. Gives it back if the socket runs, and
+    /// says `Err` if there is no room for it.
+    pub(super) fn hold(
+        &mut self,
+        binding: Binding,
+        datagram: Datagram,
+    ) -> Result<Option<Datagram>, Full> {
+        let paused = self.inbox(binding).filter(|inbox| inbox.paused);
+        let Some(inbox) = paused else {
+            return Ok(Some(datagram));
+        };
+        let bytes = datagram.payload.len();
+        if inbox.held_bytes + bytes > inbox.limit_bytes {
+            return Err(Full);
+        }
+        inbox.held_bytes += bytes;
+        inbox.held.push_back(datagram);
+        Ok(None)
     }
 
     pub(super) fn put(&mut self, datagram: Datagram) -> Arrival {
-        let Some(inbox) = self.by_address.get_mut(&datagram.to) else {
+        let Some(inbox) = self.at(datagram.to) else {
             return Arrival::Unbound;
         };
         let bytes = datagram.payload.len();
@@ -120,12 +256,15 @@ impl Inboxes {
         }
         inbox.unread_bytes += bytes;
         inbox.unread.push_back(datagram);
+        if inbox.paused {
+            return Arrival::Unread(None);
+        }
         Arrival::Unread(inbox.reader.take())
     }
 
     /// The next datagram for this socket.
     pub(super) fn take(&mut self, binding: Binding) -> Option<Datagram> {
-        let inbox = self.inbox(binding)?;
+        let inbox = self.inbox(binding).filter(|inbox| !inbox.paused)?;
         let datagram = inbox.unread.pop_front()?;
         inbox.unread_bytes -= datagram.payload.len();
         Some(datagram)
@@ -139,8 +278,15 @@ impl Inboxes {
     }
 
     fn inbox(&mut self, binding: Binding) -> Option<&mut Inbox> {
-        self.by_address
-            .get_mut(&binding.address)
-            .filter(|inbox| inbox.number == binding.number)
+        self.by_number.get_mut(&binding.number)
+    }
+
+    fn at(&mut self, address: SocketAddr) -> Option<&mut Inbox> {
+        let number = self.by_address.get(&address)?;
+        self.by_number.get_mut(number)
     }
 }
+
+/// A bound of a socket is reached.
+#[derive(Debug)]
+pub(super) struct Full;

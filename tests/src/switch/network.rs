@@ -1,8 +1,8 @@
 //! The switch itself: what a test holds, binds sockets on and turns the knobs of.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::task::JoinHandle;
 
@@ -25,6 +25,18 @@ pub const fn host(number: u8) -> IpAddr {
 #[must_use]
 pub const fn address(number: u8) -> SocketAddr {
     SocketAddr::new(host(number), PORT)
+}
+
+/// The host of node `number` in IPv6: `fd00::number`.
+#[must_use]
+pub const fn host_v6(number: u8) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16))
+}
+
+/// Where node `number` listens in IPv6: port 7000 of its [`host_v6`].
+#[must_use]
+pub const fn address_v6(number: u8) -> SocketAddr {
+    SocketAddr::new(host_v6(number), PORT)
 }
 
 /// An in-memory UDP network.
@@ -96,20 +108,41 @@ impl Switch {
         address: SocketAddr,
         options: SocketOptions,
     ) -> io::Result<Arc<SwitchSocket>> {
-        SwitchSocket::bind(Arc::clone(&self.owner.shared), address, options)
+        SwitchSocket::bind(self.shared(), vec![address], options)
+    }
+
+    /// A socket of both families, as one bound to `[::]`: it calls itself `v6`, and sees IPv4 peers
+    /// at mapped addresses.
+    ///
+    /// # Panics
+    ///
+    /// If one of the two is not of its family, is taken, or is unspecified.
+    #[must_use]
+    pub fn dual_socket(&self, v6: SocketAddr, v4: SocketAddr) -> Arc<dyn quinn::AsyncUdpSocket> {
+        assert!(v6.is_ipv6() && v4.is_ipv4(), "{v6} and {v4}");
+        let options = SocketOptions::default();
+        match SwitchSocket::bind(self.shared(), vec![v6, v4], options) {
+            Ok(socket) => socket,
+            Err(error) => panic!("cannot bind: {error}"),
+        }
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.owner.shared)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.owner.shared.lock()
+    }
+
+    pub(super) fn tell_delivery(&self) {
+        self.owner.shared.tell_delivery();
     }
 
     /// The runtime to use with the sockets: tokio's, whose clock a test can pause.
     #[must_use]
     pub fn runtime(&self) -> Arc<dyn quinn::Runtime> {
         Arc::new(quinn::TokioRuntime)
-    }
-
-    /// Detaches the socket at `address` at once, as `kill -9` does: nothing more from it gets out
-    /// or in, however long its owner lives on, and a new socket can bind the address. What it had
-    /// sent is under way and arrives. False if there was none.
-    pub fn crash(&self, address: SocketAddr) -> bool {
-        self.owner.shared.lock().inboxes.detach(address)
     }
 
     /// The conditions of every path that has none of its own.
@@ -119,18 +152,13 @@ impl Switch {
     /// If a probability is not within 0 to 1, or the bandwidth is 0. So do the others below.
     pub fn set_default(&self, conditions: Conditions) {
         conditions.assert_valid();
-        self.owner.shared.lock().paths.set_default(conditions);
+        self.state().paths.set_default(conditions);
     }
 
     /// The conditions of the path from one host to another.
     pub fn set_path(&self, from: IpAddr, to: IpAddr, conditions: Conditions) {
         conditions.assert_valid();
-        self.owner
-            .shared
-            .lock()
-            .paths
-            .between(from, to)
-            .set(conditions);
+        self.state().paths.between(from, to).set(conditions);
     }
 
     /// The conditions of both paths between two hosts.
@@ -149,56 +177,24 @@ impl Switch {
     /// What holds on the path from one host to another.
     #[must_use]
     pub fn conditions(&self, from: IpAddr, to: IpAddr) -> Conditions {
-        self.owner.shared.lock().paths.conditions(from, to).clone()
-    }
-
-    /// Blocks one direction: a one-way partition.
-    pub fn block_one_way(&self, from: IpAddr, to: IpAddr) {
-        self.owner.shared.lock().paths.between(from, to).blocked = true;
-    }
-
-    /// Blocks both directions between two hosts.
-    pub fn block(&self, a: IpAddr, b: IpAddr) {
-        self.block_one_way(a, b);
-        self.block_one_way(b, a);
-    }
-
-    /// Opens both directions between two hosts again.
-    pub fn unblock(&self, a: IpAddr, b: IpAddr) {
-        let mut state = self.owner.shared.lock();
-        state.paths.between(a, b).blocked = false;
-        state.paths.between(b, a).blocked = false;
-    }
-
-    /// Blocks both directions between every host of one side and every host of the other.
-    pub fn partition(&self, side: &[IpAddr], other_side: &[IpAddr]) {
-        for &a in side {
-            for &b in other_side {
-                self.block(a, b);
-            }
-        }
-    }
-
-    /// Opens all that was blocked. Conditions stay as they are.
-    pub fn heal(&self) {
-        self.owner.shared.lock().paths.unblock_all();
+        self.state().paths.conditions(from, to).clone()
     }
 
     /// What the path from one host to another has carried.
     #[must_use]
     pub fn counters(&self, from: IpAddr, to: IpAddr) -> Counters {
-        self.owner.shared.lock().paths.counters(from, to)
+        self.state().paths.counters(from, to)
     }
 
     /// What all paths together have carried.
     #[must_use]
     pub fn total(&self) -> Counters {
-        self.owner.shared.lock().paths.total()
+        self.state().paths.total()
     }
 
     /// How many datagrams are under way.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.owner.shared.lock().under_way()
+        self.state().under_way()
     }
 }

@@ -73,8 +73,14 @@ impl Path {
         self.latest_due = None;
     }
 
-    /// Decides about a datagram of `bytes` that is sent `now`.
-    pub(super) fn send(&mut self, now: Instant, bytes: usize, default: &Conditions) -> Fate {
+    /// Decides about a datagram of `bytes` that is sent `now`; its sender may be cut off.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        cut: bool,
+        default: &Conditions,
+    ) -> Fate {
         // Always drawn, whether a knob needs it or not: turning one knob then leaves the random
         // choices of the others as they were.
         let [lost, late, copied, jitter]: [f64; 4] = self.rng.random();
@@ -82,7 +88,7 @@ impl Path {
 
         self.counters.sent += 1;
         self.counters.sent_bytes += bytes as u64;
-        if self.blocked {
+        if self.blocked || cut {
             self.counters.dropped.blocked += 1;
             return Fate::Dropped;
         }

@@ -32,13 +32,20 @@ impl Paths {
             .or_insert_with(|| Path::new(self.seed, from, to))
     }
 
-    /// Decides about a datagram of `bytes` that is sent `now`.
-    pub(super) fn send(&mut self, from: IpAddr, to: IpAddr, bytes: usize, now: Instant) -> Fate {
+    /// Decides about a datagram of `bytes` that is sent `now`, by a sender that may be cut off.
+    pub(super) fn send(
+        &mut self,
+        from: IpAddr,
+        to: IpAddr,
+        bytes: usize,
+        now: Instant,
+        cut: bool,
+    ) -> Fate {
         let path = self
             .by_ends
             .entry((from, to))
             .or_insert_with(|| Path::new(self.seed, from, to));
-        path.send(now, bytes, &self.default)
+        path.send(now, bytes, cut, &self.default)
     }
 
     pub(super) fn set_default(&mut self, conditions: Conditions) {

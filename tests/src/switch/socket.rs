@@ -1,7 +1,7 @@
 //! One bound socket of the switch, as quinn wants it.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,8 +19,9 @@ pub struct SocketOptions {
     /// How many datagrams one send may carry (segmentation offload). Default 10, which is what
     /// quinn uses at most; 1 is a kernel without offload.
     pub max_transmit_segments: usize,
-    /// How many bytes may wait to be read; a datagram that does not fit is dropped. Default 4 MiB,
-    /// what the transport asks the kernel for.
+    /// How many bytes may wait to be read; a datagram that does not fit is dropped. The same bounds
+    /// what the socket sends while it is paused. Default 4 MiB, what the transport asks the kernel
+    /// for.
     pub receive_buffer_bytes: usize,
 }
 
@@ -42,21 +43,39 @@ impl Default for SocketOptions {
 pub struct SwitchSocket {
     shared: Arc<Shared>,
     binding: Binding,
+    /// What it was bound to, for `dst_ip`: a host behind a NAT knows no other address of itself.
+    own: Vec<SocketAddr>,
     options: SocketOptions,
 }
 
 impl SwitchSocket {
     pub(super) fn bind(
         shared: Arc<Shared>,
-        address: SocketAddr,
+        own: Vec<SocketAddr>,
         options: SocketOptions,
     ) -> io::Result<Arc<Self>> {
-        let binding = shared.lock().inboxes.bind(address, &options)?;
+        let binding = shared.lock().inboxes.bind(&own, &options)?;
         Ok(Arc::new(Self {
             shared,
             binding,
+            own,
             options,
         }))
+    }
+
+    /// An address as this socket sees it: one of IPv6 sees IPv4 in its mapped form.
+    fn seen(&self, ip: IpAddr) -> IpAddr {
+        match ip {
+            IpAddr::V4(v4) if self.binding.address.is_ipv6() => v4.to_ipv6_mapped().into(),
+            ip => ip,
+        }
+    }
+
+    /// The address at which a datagram from there comes in.
+    fn own_ip(&self, from: IpAddr) -> Option<IpAddr> {
+        let same_family = |own: &&SocketAddr| own.is_ipv6() == from.is_ipv6();
+        let own = self.own.iter().find(same_family)?;
+        Some(self.seen(own.ip()))
     }
 }
 
@@ -98,11 +117,11 @@ impl AsyncUdpSocket for SwitchSocket {
             let len = datagram.payload.len().min(buf.len());
             buf[..len].copy_from_slice(&datagram.payload[..len]);
             *meta = RecvMeta {
-                addr: datagram.from,
+                addr: SocketAddr::new(self.seen(datagram.from.ip()), datagram.from.port()),
                 len,
                 stride: len,
                 ecn: datagram.ecn,
-                dst_ip: Some(self.binding.address.ip()),
+                dst_ip: self.own_ip(datagram.from.ip()),
             };
             filled += 1;
         }

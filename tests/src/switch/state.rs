@@ -4,8 +4,8 @@
 //! wake after it let go.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use quinn::udp::{EcnCodepoint, Transmit};
 use tokio::time::Instant;
 
 use super::conditions::MAX_DATAGRAM_BYTES;
-use super::inboxes::{Arrival, Binding, Inboxes};
+use super::counters::Drops;
+use super::guards::Guards;
+use super::inboxes::{Arrival, Binding, Departure, Full, Inboxes};
 use super::path::Fate;
 use super::paths::Paths;
 
@@ -65,6 +67,9 @@ impl Ord for UnderWay {
 pub(super) struct State {
     pub(super) paths: Paths,
     pub(super) inboxes: Inboxes,
+    pub(super) guards: Guards,
+    /// Hosts of which nothing gets out.
+    pub(super) silenced: BTreeSet<IpAddr>,
     under_way: BinaryHeap<Reverse<UnderWay>>,
     under_way_bytes: usize,
     under_way_limit_bytes: usize,
@@ -76,6 +81,8 @@ impl State {
         Self {
             paths: Paths::new(seed),
             inboxes: Inboxes::default(),
+            guards: Guards::default(),
+            silenced: BTreeSet::new(),
             under_way: BinaryHeap::new(),
             under_way_bytes: 0,
             under_way_limit_bytes: UNDER_WAY_LIMIT_BYTES,
@@ -94,17 +101,20 @@ impl State {
     /// Sends what `transmit` describes, split into its datagrams. True if one of them is due
     /// before all that were under way, so that the delivery must be told.
     pub(super) fn send(&mut self, from: Binding, transmit: &Transmit<'_>, now: Instant) -> bool {
-        let (source, to) = (from.address, transmit.destination);
-        let held = self.inboxes.holds(from);
-        if !held || transmit.contents.len() > MAX_DATAGRAM_BYTES {
-            let counters = &mut self.paths.between(source.ip(), to.ip()).counters;
-            counters.sent += 1;
-            counters.sent_bytes += transmit.contents.len() as u64;
-            if held {
-                counters.dropped.too_large += 1;
-            } else {
-                counters.dropped.detached += 1;
+        // A socket of both families names IPv4 destinations in their mapped form.
+        let to = canonical(transmit.destination);
+        let departure = self.inboxes.departure(from, to);
+        let Departure::From(source) = departure else {
+            let counters = self.count_unsent(from.address, to, transmit.contents.len());
+            match departure {
+                Departure::NoRoute => counters.no_route += 1,
+                Departure::Detached | Departure::From(_) => counters.detached += 1,
             }
+            return false;
+        };
+        if transmit.contents.len() > MAX_DATAGRAM_BYTES {
+            let counters = self.count_unsent(source, to, transmit.contents.len());
+            counters.too_large += 1;
             return false;
         }
         let due_before = self.next_due();
@@ -113,29 +123,58 @@ impl State {
         let segment = transmit.segment_size.unwrap_or(rest.len()).max(1);
         loop {
             let payload = rest.split_to(segment.min(rest.len()));
-            self.send_one(
-                Datagram {
-                    from: source,
-                    to,
-                    payload,
-                    ecn: transmit.ecn,
-                },
-                now,
-            );
+            let datagram = Datagram {
+                from: source,
+                to,
+                payload,
+                ecn: transmit.ecn,
+            };
+            let bytes = datagram.payload.len();
+            match self.inboxes.hold(from, datagram) {
+                Ok(Some(datagram)) => self.send_one(datagram, now),
+                Ok(None) => {}
+                Err(Full) => self.count_unsent(source, to, bytes).held_full += 1,
+            }
             if rest.is_empty() {
                 break;
             }
         }
+        self.is_earlier(due_before)
+    }
+
+    /// Ends the pause of the socket at `address`: what it held leaves now. Returns whom to wake, and
+    /// whether the delivery must be told.
+    pub(super) fn resume(&mut self, address: SocketAddr, now: Instant) -> (Option<Waker>, bool) {
+        let due_before = self.next_due();
+        let continued = self.inboxes.resume(address);
+        for datagram in continued.held {
+            self.send_one(datagram, now);
+        }
+        (continued.reader, self.is_earlier(due_before))
+    }
+
+    /// Whether something is due before all that was under way.
+    fn is_earlier(&self, due_before: Option<Instant>) -> bool {
         match (self.next_due(), due_before) {
             (Some(due), Some(before)) => due < before,
             (due, _) => due.is_some(),
         }
     }
 
+    /// Counts what does not even reach its path.
+    fn count_unsent(&mut self, from: SocketAddr, to: SocketAddr, bytes: usize) -> &mut Drops {
+        let counters = &mut self.paths.between(from.ip(), to.ip()).counters;
+        counters.sent += 1;
+        counters.sent_bytes += bytes as u64;
+        &mut counters.dropped
+    }
+
     fn send_one(&mut self, datagram: Datagram, now: Instant) {
         let bytes = datagram.payload.len();
         let (from, to) = (datagram.from.ip(), datagram.to.ip());
-        match self.paths.send(from, to, bytes, now) {
+        self.guards.leaves(datagram.from, datagram.to, now);
+        let cut = self.silenced.contains(&from);
+        match self.paths.send(from, to, bytes, now, cut) {
             Fate::Dropped => {}
             Fate::Due { at, copied } => {
                 if copied {
@@ -173,8 +212,12 @@ impl State {
             self.under_way_bytes -= bytes;
             let path = self.paths.between(datagram.from.ip(), datagram.to.ip());
             let counters = &mut path.counters;
-            if path.blocked {
+            if path.blocked || self.silenced.contains(&datagram.from.ip()) {
                 counters.dropped.blocked += 1;
+                continue;
+            }
+            if !self.guards.lets_in(datagram.from, datagram.to, now) {
+                counters.dropped.guarded += 1;
                 continue;
             }
             match self.inboxes.put(datagram) {
@@ -191,6 +234,11 @@ impl State {
     }
 }
 
+/// The address in its own family: a mapped IPv4 address as IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::socket::SocketOptions;
@@ -203,7 +251,7 @@ mod tests {
         let source = "10.0.0.1:1".parse().unwrap();
         let from = state
             .inboxes
-            .bind(source, &SocketOptions::default())
+            .bind(&[source], &SocketOptions::default())
             .unwrap();
         let mut send = |bytes: usize| {
             let transmit = Transmit {

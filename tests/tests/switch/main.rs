@@ -2,3 +2,4 @@
 
 mod datagrams;
 mod endpoints;
+mod faults;
