@@ -1,4 +1,4 @@
-//! The nodes of a simulated cluster, and what a test does to them.
+//! The nodes of a simulated cluster: how they start, and what they agree on.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,31 +9,21 @@ use openraft::BasicNode;
 use openraft::async_runtime::instant::Instant;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::type_config::alias::InstantOf;
-use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
+use quicraft_certs::{Authority, ClusterName, CredentialStore};
 use quicraft_transport::raft::{MemorySnapshots, RaftFactory, serve};
-use quicraft_transport::{GroupId, Incarnation, IncarnationError, Roster, RosterEntry, Transport};
-use tempfile::TempDir;
+use quicraft_transport::{
+    GroupId, Incarnation, IncarnationError, PeerAddress, Roster, RosterEntry, Transport,
+};
 use tokio::time::{sleep, timeout};
 
+use super::faults::name_of;
+use super::home::{Disk, Home, issue, node_id};
+use super::names::Names;
 use super::node::{SimGroup, SimNode};
-use super::spec::{LIMIT, MS, SimSpec};
-use crate::raft::{InMemory, Machine, MemLog, RaftNode, TypeConfig};
-use crate::switch::{Switch, address};
-
-/// What outlives a crash of a group on a node.
-#[derive(Debug, Clone)]
-struct Disk {
-    log: MemLog,
-    machine: Machine<InMemory>,
-}
-
-/// What outlives a crash of a node.
-#[derive(Debug)]
-struct Home {
-    folder: TempDir,
-    credentials: Arc<CredentialStore>,
-    disks: BTreeMap<u64, Disk>,
-}
+use super::sink::{ECHO, Sink};
+use super::spec::{HOLE, LIMIT, MS, SimSpec};
+use crate::raft::{RaftNode, TypeConfig};
+use crate::switch::Switch;
 
 /// A cluster on a switch.
 #[derive(Debug)]
@@ -42,25 +32,11 @@ pub struct SimCluster {
     pub switch: Switch,
     /// Issues certificates of the cluster.
     pub authority: Authority,
+    /// What names resolve to.
+    pub names: Names,
     spec: SimSpec,
     homes: BTreeMap<u64, Home>,
     nodes: BTreeMap<u64, SimNode>,
-}
-
-/// The address of a node.
-///
-/// # Panics
-///
-/// For a node above 254; a switch host has one byte.
-fn address_of(node: u64) -> SocketAddr {
-    match u8::try_from(node) {
-        Ok(number) if number < 255 => address(number),
-        _ => panic!("node {node} has no address on the switch"),
-    }
-}
-
-fn node_id(node: u64) -> NodeId {
-    NodeId::new(node).unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl SimCluster {
@@ -100,15 +76,23 @@ impl SimCluster {
             panic!("the cluster's name is valid, and so is its authority");
         };
         let homes = (1..=spec.nodes)
-            .map(|id| (id, Home::new(&authority, id, spec.groups)))
+            .map(|id| (id, Home::new(&authority, id, &spec)))
             .collect();
         let mut cluster = Self {
             switch,
             authority,
+            names: Names::default(),
             spec,
             homes,
             nodes: BTreeMap::new(),
         };
+        for (&id, home) in &cluster.homes {
+            cluster.names.set(&name_of(id).0, home.bound.clone());
+        }
+        for &(guarded, other) in &cluster.spec.guarded {
+            let (guarded, other) = (cluster.address(guarded), cluster.address(other));
+            cluster.switch.guard(guarded.ip(), other.ip(), HOLE);
+        }
         for id in 1..=cluster.spec.nodes {
             cluster.boot(id).await;
         }
@@ -156,46 +140,26 @@ impl SimCluster {
         }
     }
 
-    /// Ends a node as `kill -9` does: nothing more of it gets out, nobody is told. What its logs
-    /// had not flushed is kept; [`MemLog::lose_power`] is another fault.
-    pub async fn crash(&mut self, id: u64) {
-        let node = self.take(id);
-        assert!(self.switch.crash(address_of(id)), "node {id} has a socket");
-        let SimNode {
-            transport, groups, ..
-        } = node;
-        drop(transport);
-        let (rafts, serving): (Vec<_>, Vec<_>) = groups
-            .into_values()
-            .map(|group| (group.node, group.serving))
-            .unzip();
-        drop(serving);
-        join_all(rafts.iter().map(RaftNode::stop)).await;
-    }
-
-    /// Starts a crashed node again, on its address, with what was on its disks.
-    pub async fn restart(&mut self, id: u64) {
-        self.boot(id).await;
-    }
-
-    async fn boot(&mut self, id: u64) {
+    pub(super) async fn boot(&mut self, id: u64) {
         let incarnation = self.incarnation(id).await;
         let home = &self.homes[&id];
-        let roster = Roster::closed();
-        for &other in self.homes.keys() {
-            let entry = RosterEntry::new(node_id(other), vec![address_of(other).into()]);
-            if let Err(error) = roster.insert(entry) {
-                panic!("node {other} does not fit the roster: {error}");
-            }
-        }
-        let socket = self.switch.socket(address_of(id));
+        let socket = match home.bound[..] {
+            [address] => self.switch.socket(address),
+            [v6, v4] => self.switch.dual_socket(v6, v4),
+            _ => panic!("node {id} has one address, or one of each family"),
+        };
         let started = Transport::builder(Arc::clone(&home.credentials))
             .incarnation(incarnation)
             .config(self.spec.transport.clone())
-            .roster(roster)
+            .roster(self.roster())
+            .resolver(Arc::new(self.names.clone()))
             .abstract_socket(socket, self.switch.runtime())
             .start();
         let transport = started.unwrap_or_else(|error| panic!("node {id} does not start: {error}"));
+        let serving = self.spec.echo.then(|| {
+            let serving = transport.register(ECHO, Arc::new(home.sink.clone()));
+            serving.unwrap_or_else(|error| panic!("node {id}: {error}"))
+        });
         let mut groups = BTreeMap::new();
         for (&group, disk) in &home.disks {
             let hosted = host(&transport, id, group, disk.clone(), &self.spec).await;
@@ -205,8 +169,33 @@ impl SimCluster {
             id,
             transport,
             groups,
+            serving,
         };
         self.nodes.insert(id, node);
+    }
+
+    /// What every node is told of all.
+    fn roster(&self) -> Roster {
+        let roster = Roster::closed();
+        for &node in self.homes.keys() {
+            let mut entry = RosterEntry::new(node_id(node), self.advertised(node));
+            entry.dial = self.spec.dial;
+            if let Err(error) = roster.insert(entry) {
+                panic!("node {node} does not fit the roster: {error}");
+            }
+        }
+        roster
+    }
+
+    fn advertised(&self, node: u64) -> Vec<PeerAddress> {
+        if let Some(advertised) = self.spec.advertised.get(&node) {
+            return advertised.clone();
+        }
+        if self.spec.named {
+            return vec![name_of(node).1];
+        }
+        let bound = &self.homes[&node].bound;
+        bound.iter().map(|&address| address.into()).collect()
     }
 
     /// The next incarnation of a node. The one before is locked until its last task is gone.
@@ -301,22 +290,38 @@ impl SimCluster {
     /// New credentials of a node of the cluster, for a second process under its identity.
     #[must_use]
     pub fn credentials(&self, node: u64) -> Arc<CredentialStore> {
-        credentials(&self.authority, node)
+        CredentialStore::new(issue(&self.authority, node))
     }
 
-    /// Where a node listens.
+    /// Where the network sees a node; of one with both families, the address of IPv6.
     #[must_use]
     pub fn address(&self, node: u64) -> SocketAddr {
-        address_of(node)
+        self.seen(node)[0]
     }
-}
 
-fn credentials(authority: &Authority, node: u64) -> Arc<CredentialStore> {
-    let issued = authority.issue(node_id(node));
-    let issued = issued.unwrap_or_else(|error| panic!("node {node}: {error}"));
-    match issued.credentials(authority) {
-        Ok(credentials) => CredentialStore::new(credentials),
-        Err(error) => panic!("node {node}: {error}"),
+    /// The sink that a node serves in all its runs, where the spec says `echo`.
+    #[must_use]
+    pub fn sink(&self, node: u64) -> &Sink {
+        &self.homes[&node].sink
+    }
+
+    pub(super) fn credentials_of(&self, node: u64) -> &Arc<CredentialStore> {
+        &self.homes[&node].credentials
+    }
+
+    pub(super) fn seen(&self, node: u64) -> &[SocketAddr] {
+        &self.homes[&node].seen
+    }
+
+    pub(super) fn home_mut(&mut self, node: u64) -> &mut Home {
+        match self.homes.get_mut(&node) {
+            Some(home) => home,
+            None => panic!("there is no node {node}"),
+        }
+    }
+
+    pub(super) const fn spec_mut(&mut self) -> &mut SimSpec {
+        &mut self.spec
     }
 }
 
@@ -329,19 +334,4 @@ async fn host(transport: &Transport, id: u64, group: u64, disk: Disk, spec: &Sim
     let serving = served.unwrap_or_else(|error| panic!("node {id}: {error}"));
     node.raft.run();
     SimGroup { node, serving }
-}
-
-impl Home {
-    fn new(authority: &Authority, id: u64, groups: u64) -> Self {
-        let folder = TempDir::with_prefix("quicraft-sim-");
-        let disk = || Disk {
-            log: MemLog::new(),
-            machine: Machine::new(InMemory),
-        };
-        Self {
-            folder: folder.unwrap_or_else(|error| panic!("no temporary folder: {error}")),
-            credentials: credentials(authority, id),
-            disks: (1..=groups).map(|group| (group, disk())).collect(),
-        }
-    }
 }

@@ -33,6 +33,8 @@ pub struct SimNode {
     pub transport: Transport,
     /// Its groups, by id.
     pub groups: BTreeMap<u64, SimGroup>,
+    /// Its sink is served as long as this lives, where the spec says `echo`.
+    pub serving: Option<Registration>,
 }
 
 impl SimNode {

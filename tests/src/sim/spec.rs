@@ -1,12 +1,14 @@
 //! What a simulated cluster is made of.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use openraft::Config;
 use quicraft_certs::WallClock;
-use quicraft_transport::TransportConfig;
 use quicraft_transport::raft::RaftTiming;
+use quicraft_transport::{Dial, PeerAddress, TransportConfig};
 
+use super::home::Families;
 use crate::switch::Conditions;
 
 /// A millisecond.
@@ -14,6 +16,9 @@ pub const MS: Duration = Duration::from_millis(1);
 
 /// Longer than anything that a test waits for takes: several elections in a row.
 pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a firewall lets in the answers to what it has let out; a usual time for UDP.
+pub const HOLE: Duration = Duration::from_secs(30);
 
 /// How a cluster is built. Fields are set before [`SimCluster::start`](super::SimCluster::start).
 #[derive(Debug, Clone)]
@@ -34,6 +39,19 @@ pub struct SimSpec {
     pub persisted: bool,
     /// The clock by which certificates are made and judged.
     pub clock: WallClock,
+    /// Whether every node serves a [`Sink`](super::Sink) that outlives its crashes.
+    pub echo: bool,
+    /// When nodes dial each other.
+    pub dial: Dial,
+    /// Whether rosters hold names instead of addresses.
+    pub named: bool,
+    /// Which families of addresses a node has, if not IPv4 alone.
+    pub families: BTreeMap<u64, Families>,
+    /// Pairs of nodes of which only the first can open: a firewall is before it, and lets in what
+    /// it has asked for in the last [`HOLE`].
+    pub guarded: Vec<(u64, u64)>,
+    /// What rosters say of a node, if not where it is bound.
+    pub advertised: BTreeMap<u64, Vec<PeerAddress>>,
 }
 
 impl SimSpec {
@@ -50,6 +68,12 @@ impl SimSpec {
             transport: TransportConfig::default(),
             persisted: true,
             clock: WallClock::system(),
+            echo: false,
+            dial: Dial::Eager,
+            named: false,
+            families: BTreeMap::new(),
+            guarded: Vec::new(),
+            advertised: BTreeMap::new(),
         }
         .timed_as(crate::raft::config())
     }
@@ -71,6 +95,13 @@ impl SimSpec {
     #[must_use]
     pub fn on(mut self, conditions: Conditions) -> Self {
         self.conditions = conditions;
+        self
+    }
+
+    /// The same, and every node serves a sink.
+    #[must_use]
+    pub const fn echoing(mut self) -> Self {
+        self.echo = true;
         self
     }
 

@@ -52,6 +52,18 @@ impl Stranger {
         within(connecting).await
     }
 
+    /// Begins a connection and does not wait for it.
+    ///
+    /// # Panics
+    ///
+    /// If the endpoint cannot dial.
+    pub fn begin(&self, to: SocketAddr) {
+        let connecting = self.endpoint.connect(to, "stranger.sim.example");
+        let connecting = connecting.unwrap_or_else(|error| panic!("cannot dial: {error}"));
+        // It goes on as long as somebody waits for it.
+        tokio::spawn(connecting);
+    }
+
     /// A connection and its first stream, on which `bytes` were sent.
     ///
     /// # Panics
