@@ -1,6 +1,7 @@
 //! The promises of the design about the network, held in simulation.
 
 mod bad_bytes;
+mod bad_days;
 mod commits;
 mod crashes;
 mod credentials;
