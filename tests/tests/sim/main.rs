@@ -2,6 +2,7 @@
 
 mod bad_bytes;
 mod bad_days;
+mod both_dial;
 mod commits;
 mod crashes;
 mod credentials;
