@@ -3,6 +3,7 @@
 mod bad_bytes;
 mod bad_days;
 mod both_dial;
+mod by_need;
 mod commits;
 mod crashes;
 mod credentials;
