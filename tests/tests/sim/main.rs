@@ -4,6 +4,7 @@ mod bad_bytes;
 mod bad_days;
 mod both_dial;
 mod by_need;
+mod clauses;
 mod commits;
 mod crashes;
 mod credentials;
