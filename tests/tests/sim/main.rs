@@ -13,6 +13,7 @@ mod forgery;
 mod lanes;
 mod links;
 mod outages;
+mod movement;
 mod partitions;
 mod slow_disks;
 mod slow_paths;
