@@ -152,7 +152,7 @@ impl Caller {
     async fn call(&self, handle: TransportHandle, number: u32) -> Called {
         let (from, to, at) = (self.from, self.to, Instant::now());
         let body = Bytes::from(format!("{from} to {to}: {number}"));
-        let lane = if number % 2 == 0 {
+        let lane = if number.is_multiple_of(2) {
             CallLane::Control
         } else {
             CallLane::Call

@@ -69,6 +69,7 @@ impl fmt::Debug for Schedule {
 struct Draw {
     rng: StdRng,
     nodes: u64,
+    pace: u64,
     now: Duration,
     steps: Vec<(Duration, Step)>,
     node_free: BTreeMap<u64, Duration>,
@@ -76,7 +77,9 @@ struct Draw {
 }
 
 impl Draw {
+    /// Milliseconds, at the pace of the day.
     fn between(&mut self, from: u64, to: u64) -> Duration {
+        let (from, to) = (from / self.pace, to / self.pace);
         Duration::from_millis(self.rng.random_range(from..=to))
     }
 
@@ -173,13 +176,20 @@ impl Draw {
 }
 
 impl Schedule {
-    /// So many faults, a few of them at the same time.
+    /// So many faults, a few of them at the same time. At a `pace` of 1 they last for up to six
+    /// seconds; at 20 most are about as long as a handshake takes.
+    ///
+    /// # Panics
+    ///
+    /// For a pace of 0.
     #[must_use]
-    pub fn draw(seed: u64, nodes: u64, faults: usize) -> Self {
+    pub fn draw(seed: u64, nodes: u64, faults: usize, pace: u64) -> Self {
+        assert!(pace > 0, "a day without an end");
         let mut draw = Draw {
             rng: StdRng::seed_from_u64(seed),
             nodes,
-            now: Duration::from_millis(500),
+            pace,
+            now: Duration::from_millis(500 / pace),
             steps: Vec::new(),
             node_free: BTreeMap::new(),
             pair_free: BTreeMap::new(),
