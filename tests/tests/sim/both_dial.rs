@@ -108,9 +108,11 @@ async fn two_firewalls_open_for_each_other() {
 /// H6, A6, A8, A11: crossing dials.
 #[tokio::test(start_paused = true)]
 async fn dials_that_cross_make_one_link_and_cost_no_call() {
-    for (there, back) in (0..=40).step_by(5).map(|ms| (20, ms)) {
+    let crossing = (0..=40).step_by(5).map(|ms| (20, ms, 0));
+    // And once with a grace, in which the calls of the larger id wait for the dial of the other.
+    for (there, back, grace) in crossing.chain([(10, 10, 250)]) {
         let mut spec = SimSpec::new(2, 0, ROUND_TRIP).echoing();
-        spec.transport.dial_grace = Duration::ZERO;
+        spec.transport.dial_grace = grace * MS;
         let cluster = SimCluster::start_unlinked(spec).await;
         let delayed = |ms| Conditions::delayed(ms * MS);
         cluster.switch.set_path(host(1), host(2), delayed(there));
@@ -197,5 +199,37 @@ async fn a_resumed_peer_is_dialled_once() {
                 "{drilling} drills, at {node}: {link:?}"
             );
         }
+    }
+}
+
+/// Packets pass in one direction only: no link can be, and none is made for a moment. Dials have
+/// their pauses, and the link is there soon after the other direction is.
+#[tokio::test(start_paused = true)]
+async fn a_path_of_one_direction_makes_no_link() {
+    const LASTS: Duration = Duration::from_secs(60);
+    for (from, to) in [(1, 2), (2, 1)] {
+        let cluster = SimCluster::start_unlinked(SimSpec::new(2, 0, ROUND_TRIP)).await;
+        cluster.linked().await;
+        cluster.cut_one_way(from, to);
+        for (node, peer) in [(1, 2), (2, 1)] {
+            let down = cluster.node(node).link_until(peer, |link| link.links == 0);
+            down.await;
+        }
+        sleep(LASTS).await;
+        for (node, peer) in [(1, 2), (2, 1)] {
+            let link = cluster.node(node).link(peer);
+            assert_eq!((link.links_total, link.links), (1, 0), "{link:?}");
+            // Each dial waits a second for an answer, and then at least half of the longest wait;
+            // the first few wait less.
+            assert!(link.handshakes < 60, "{from} to {to}: {link:?}");
+        }
+        cluster.switch.heal();
+        let start = Instant::now();
+        cluster.linked().await;
+        let config = &cluster.spec().transport;
+        let limit = config.dial_limit + config.dial_backoff_max + 10 * ROUND_TRIP;
+        assert!(start.elapsed() < limit, "{:?}", start.elapsed());
+        sleep(DRAIN_LIMIT).await;
+        assert_one_link(&cluster, 1, 2, "after the heal");
     }
 }

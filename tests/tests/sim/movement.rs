@@ -295,3 +295,71 @@ async fn a_paused_node_has_its_link_within_a_second() {
         assert_eq!(calls.broken(|node| cluster.sink(node).clone()), None);
     }
 }
+
+/// A NAT forgets a node that the others cannot find by themselves. The links of both ends run out,
+/// and then the node dials from where it is now.
+#[tokio::test(start_paused = true)]
+async fn a_node_behind_a_forgetful_nat_comes_by_itself() {
+    for id in [1, 3] {
+        let spec = SimSpec::new(3, 0, ROUND_TRIP);
+        let mut cluster = SimCluster::start_unlinked(spec).await;
+        cluster.linked().await;
+        let before = [1, 2, 3].map(|other| cluster.node(other).link(id).link_id);
+        let start = Instant::now();
+        cluster.rebind(id, address(11));
+        for other in (1..=3).filter(|&other| other != id) {
+            let node = cluster.node(other);
+            let again = node.link_until(id, |link| {
+                link.link_id.is_some() && link.link_id != before[other as usize - 1]
+            });
+            again.await;
+            cluster.node(id).link_up(other).await;
+            let (there, back) = (node.link(id), cluster.node(id).link(other));
+            assert_eq!(there.link_id, back.link_id);
+            assert_eq!(there.address, Some(address(11)));
+            assert_eq!((there.links_max, back.links_max), (1, 1));
+        }
+        let config = &cluster.spec().transport;
+        let limit = config.keep_alive + found_within(config);
+        assert!(start.elapsed() < limit, "node {id}: {:?}", start.elapsed());
+    }
+}
+
+/// A path fails over and the host gives its node another socket: the links are made anew from there
+/// at once, not after an idle timeout, and no call that begins on them fails.
+#[tokio::test(start_paused = true)]
+async fn another_socket_makes_new_links_at_once() {
+    for (id, migration) in [(1, false), (2, false), (1, true), (2, true)] {
+        let mut spec = SimSpec::new(2, 0, ROUND_TRIP).echoing();
+        spec.transport.migration = migration;
+        let cluster = SimCluster::start_unlinked(spec).await;
+        cluster.linked().await;
+        let callers = Callers::start(&cluster, 10 * MS, Duration::from_secs(2));
+        sleep(Duration::from_secs(1)).await;
+        let before = cluster.node(1).link(2).link_id;
+        let start = Instant::now();
+        let socket = cluster.switch.socket(address(11));
+        let moved = cluster.node(id).transport.rebind_abstract(socket);
+        moved.expect("a socket");
+        for (node, peer) in [(1, 2), (2, 1)] {
+            let again = cluster.node(node).link_until(peer, |link| {
+                link.link_id.is_some() && link.link_id != before
+            });
+            again.await;
+        }
+        let took = start.elapsed();
+        assert!(took <= 5 * ROUND_TRIP, "{id}, {migration}: {took:?}");
+        let there = cluster.node(3 - id).link(id).address;
+        assert_eq!(there, Some(address(11)), "{id}, {migration}");
+        sleep(Duration::from_secs(8)).await;
+        let calls = callers.finish().await;
+        assert_eq!(calls.broken(|node| cluster.sink(node).clone()), None);
+        let last = calls.failed().last().map(|called| called.at - start);
+        assert!(last <= Some(took), "{id}, {migration}: {last:?}");
+        for (node, peer) in [(1, 2), (2, 1)] {
+            let link = cluster.node(node).link(peer);
+            let counted = (link.links, link.links_max, link.draining);
+            assert_eq!(counted, (1, 1, 0), "{id}, {migration}: {link:?}");
+        }
+    }
+}
