@@ -8,6 +8,7 @@ mod clauses;
 mod commits;
 mod crashes;
 mod credentials;
+mod duplicates;
 mod ends;
 mod forgery;
 mod lanes;
