@@ -182,8 +182,22 @@ fn handshakes(cluster: &SimCluster) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_dials_makes_a_mesh() {
     let cluster = SimCluster::start_unlinked(SimSpec::new(STORM, 0, ROUND_TRIP)).await;
+    let events: Vec<_> = cluster
+        .nodes()
+        .map(|node| node.transport.events())
+        .collect();
     let (took, begun) = mesh(&cluster).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
+    // Whoever finds a node at its limit gets no answer, and its dial fails.
+    for mut events in events {
+        while let Ok(event) = events.try_recv() {
+            let failed = matches!(
+                event,
+                Event::DialFailed { .. } | Event::HandshakeFailed { .. } | Event::Refused { .. }
+            );
+            assert!(!failed, "{event:?}");
+        }
+    }
     // Both ends count.
     let pairs = STORM * (STORM - 1) / 2;
     assert!(begun <= 2 * pairs * 5 / 4, "{begun} for {pairs} pairs");
