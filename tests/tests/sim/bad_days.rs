@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quicraft_tests::sim::{Callers, MS, Schedule, SimCluster, SimSpec};
 use quicraft_tests::switch::Conditions;
-use quicraft_transport::LinkState;
+use quicraft_transport::{Dial, LinkState};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -42,6 +42,11 @@ async fn day(seed: u64, schedule: &Schedule) -> Result<(), String> {
     spec.transport.migration = seed.is_multiple_of(3);
     // Without epochs and keys that last, every restart is told from a duplicate by a probe.
     spec.persisted = !seed.is_multiple_of(5);
+    if seed.is_multiple_of(11) {
+        // Links that end between two calls, and first calls that dial.
+        spec.dial = Dial::ByNeed;
+        spec.transport.idle_link_timeout = Some(80 * MS);
+    }
     if seed.is_multiple_of(7) {
         // Only the larger id can open.
         spec.guarded = vec![(2, 1), (3, 1), (3, 2)];

@@ -122,6 +122,28 @@ async fn a_link_that_is_not_used_is_closed_and_not_dialled_again() {
     assert_eq!(cluster.node(1).link(2).links_total, 2);
 }
 
+/// A call may begin at any moment of the end of an idle link, at either end. It is answered, on the
+/// old link or on a new one.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_meets_the_end_of_an_idle_link_is_answered() {
+    const SHORT: Duration = Duration::from_millis(200);
+    let mut spec = spec(2, Dial::ByNeed);
+    spec.transport.idle_link_timeout = Some(SHORT);
+    let cluster = SimCluster::start_unlinked(spec).await;
+    // From before the first look at the link to after the last message of its end, which waits a
+    // second for a link in its place; from the end that dialled it, and from the other.
+    let turns = [(1, 2), (1, 2), (2, 1), (2, 1)].into_iter().cycle();
+    let gaps = (150..1_500).step_by(10).flat_map(|gap| [gap, gap]);
+    for ((from, to), gap) in turns.zip(gaps) {
+        sleep(gap * MS).await;
+        let answer = call(cluster.node(from), to).await;
+        answer.unwrap_or_else(|error| panic!("{from}, after {gap} ms: {error}"));
+    }
+    let link = cluster.node(1).link(2);
+    assert!(link.links_total > 100, "it ends again and again: {link:?}");
+    assert_eq!(link.links_max, 1);
+}
+
 /// A link that one of its ends wants to have is kept, however little it carries.
 #[tokio::test(start_paused = true)]
 async fn a_link_that_one_end_wants_is_kept() {
