@@ -233,3 +233,28 @@ async fn a_path_of_one_direction_makes_no_link() {
         assert_one_link(&cluster, 1, 2, "after the heal");
     }
 }
+
+/// A node that has said that it goes, and comes back, is there as soon as it can dial: nobody has
+/// to wait for anything that its former run has left behind.
+#[tokio::test(start_paused = true)]
+async fn an_orderly_restart_is_back_at_once() {
+    for id in [1, 2, 3] {
+        for away in [0, 20, 1_000, 20_000] {
+            let mut cluster = SimCluster::start_unlinked(SimSpec::new(3, 0, ROUND_TRIP)).await;
+            cluster.linked().await;
+            let report = cluster.stop(id, Duration::from_secs(2)).await;
+            assert!(report.tasks_ended, "{report:?}");
+            sleep(away * MS).await;
+            cluster.restart(id).await;
+            let start = Instant::now();
+            cluster.linked().await;
+            let limit = cluster.spec().transport.dial_grace + 5 * ROUND_TRIP;
+            let took = start.elapsed();
+            assert!(took < limit, "node {id}, away for {away} ms: {took:?}");
+            sleep(DRAIN_LIMIT).await;
+            for (one, two) in PAIRS {
+                assert_one_link(&cluster, one, two, "after the restart");
+            }
+        }
+    }
+}
