@@ -48,18 +48,23 @@ async fn day(seed: u64, schedule: &Schedule) -> Result<(), String> {
     if seed.is_multiple_of(11) {
         // Links that end between two calls, and first calls that dial.
         spec.dial = Dial::ByNeed;
-        spec.transport.idle_link_timeout = Some(80 * MS);
+        spec.transport.idle_link_timeout = Some(40 * MS);
     }
     if seed.is_multiple_of(7) {
         // Only the larger id can open.
         spec.guarded = vec![(2, 1), (3, 1), (3, 2)];
     }
     let mut cluster = SimCluster::start_unlinked(spec).await;
-    let callers = Callers::start(&cluster, 50 * MS, CALL_LIMIT);
+    let callers = Callers::start(&cluster, 100 * MS, CALL_LIMIT);
     let last = schedule.play(&mut cluster, &callers).await;
     sleep_until(last + SETTLED).await;
-    let settled = one_link_each(&cluster);
+    let by_need = cluster.spec().dial == Dial::ByNeed;
+    let mut settled = one_link_each(&cluster);
     let calls = callers.finish().await;
+    if by_need {
+        sleep(SETTLED).await;
+        settled = no_link_left(&cluster);
+    }
     let answered = calls.all().len() - calls.failed().len();
     if let Some(broken) = calls.broken(|node| cluster.sink(node).clone()) {
         return Err(broken);
@@ -71,6 +76,18 @@ async fn day(seed: u64, schedule: &Schedule) -> Result<(), String> {
     drop(cluster);
     nothing_runs().await?;
     settled
+}
+
+/// Where nobody calls any more, no link is kept.
+fn no_link_left(cluster: &SimCluster) -> Result<(), String> {
+    for node in cluster.nodes() {
+        for link in node.transport.status() {
+            if (link.links, link.draining) != (0, 0) || link.links_max > 1 {
+                return Err(format!("node {}: {link:#?}", node.id));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All that the nodes of the day have started ends with them.
