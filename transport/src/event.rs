@@ -182,6 +182,17 @@ pub enum Event {
         /// Its bytes.
         bytes: u64,
     },
+    /// A snapshot goes on where a broken transfer of it ended. Raised at both ends.
+    SnapshotResumed {
+        /// The peer at the other end.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Bytes that the receiver has kept and that are not sent again.
+        offset: u64,
+        /// Bytes of the whole snapshot.
+        length: u64,
+    },
     /// The kernel grants a smaller socket buffer than was asked for.
     SocketBufferSmall {
         /// Bytes asked for.
@@ -221,6 +232,7 @@ impl Event {
             Self::HandlerPanicked { .. } => "handler_panicked",
             Self::SnapshotSent { .. } => "snapshot_sent",
             Self::SnapshotReceived { .. } => "snapshot_received",
+            Self::SnapshotResumed { .. } => "snapshot_resumed",
             Self::SocketBufferSmall { .. } => "socket_buffer_small",
             Self::FamilyMismatch { .. } => "family_mismatch",
         }

@@ -34,6 +34,8 @@ pub enum RefusalCode {
     Corrupt,
     /// A failure inside the handler, in words.
     Internal,
+    /// A transfer begins behind bytes that are not kept on that node; begin at 0.
+    NotResumable,
     /// A code of the application, outside the transport's own range.
     Application(u16),
 }
@@ -58,6 +60,7 @@ impl RefusalCode {
             Self::ShuttingDown => 10,
             Self::Corrupt => 11,
             Self::Internal => 12,
+            Self::NotResumable => 13,
             Self::Application(code) => Self::APPLICATION_BASE | code,
         }
     }
@@ -77,6 +80,7 @@ impl RefusalCode {
             9 => Self::Stopped,
             10 => Self::ShuttingDown,
             11 => Self::Corrupt,
+            13 => Self::NotResumable,
             code if code >= Self::APPLICATION_BASE => {
                 Self::Application(code & !Self::APPLICATION_BASE)
             }

@@ -32,6 +32,18 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 128 << 10;
 /// Bytes of the blake3 hash that follows the bytes of a snapshot.
 pub const SNAPSHOT_HASH_BYTES: usize = 32;
 
+/// How long a part of a snapshot is kept after its last byte came. Past it, it is thrown away and
+/// the snapshot starts again.
+///
+/// 10 minutes: longer than a data centre needs to come back from a cut link or a failover, short
+/// enough that a snapshot that nobody sends any more does not hold its disk or memory for long. One
+/// part is kept for each group, so this also bounds how many there are.
+pub const PARTIAL_SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Questions and transfers that wait for the task that keeps a group's snapshot. One more is refused
+/// `Busy`. 16: a leader has one of each, and some old ones may still be on their way.
+pub const SNAPSHOT_CLAIMS_MAX: usize = 16;
+
 /// Bytes of a snapshot that is received into memory, unless the host sets another bound; a longer
 /// one is refused before a byte of it is taken. 1 GiB: more than that belongs into a file.
 pub const MEMORY_SNAPSHOT_BYTES_MAX: u64 = 1 << 30;

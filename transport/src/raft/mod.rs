@@ -25,6 +25,8 @@ mod network;
 #[cfg(feature = "serde")]
 mod snapshot;
 #[cfg(feature = "serde")]
+mod snapshot_sending;
+#[cfg(feature = "serde")]
 mod wire;
 
 #[cfg(feature = "serde")]
@@ -47,7 +49,7 @@ pub use self::{
 
 /// The version of the messages in this folder, told in the handshake: a peer with another one is
 /// refused there.
-pub const RAFT_WIRE_VERSION: u16 = 1;
+pub const RAFT_WIRE_VERSION: u16 = 2;
 
 /// The codec of this build, told in the handshake: a peer with another one is refused there. 0 in a
 /// build without the feature `serde`, which has no Raft messages.

@@ -17,17 +17,18 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
+use openraft::type_config::alias::{LogIdOf, SnapshotOf, VoteOf};
 use openraft::{OptionalSend, RPCTypes, RaftTypeConfig};
 use tokio::time::Instant;
 
 use super::append::{AppendContext, AppendResult, Outage, pipeline};
-use super::errors::{Purpose, RaftCallError, Route, local_storage_error};
+use super::errors::{Purpose, RaftCallError, Route};
 use super::limits::{APPEND_STALL_ROUND_TRIPS, CODEC_INPUT_BYTES_MAX};
-use super::snapshot::{HashedReader, SnapshotIo};
+use super::snapshot::SnapshotIo;
+use super::snapshot_sending::SnapshotSending;
 use super::wire::{
-    AppendReply, AppendSplitter, FrameLimits, OversizedEntry, SnapshotHead, SnapshotReply,
-    TransferReply, TransferRequest, VoteReply, VoteRequestBody, encode, method,
+    AppendReply, AppendSplitter, FrameLimits, OversizedEntry, TransferReply, TransferRequest,
+    VoteReply, VoteRequestBody, encode, method,
 };
 use crate::link::{CallLane, LinkNeed, Peer, Request};
 use crate::{Event, GroupId, TransportHandle};
@@ -208,62 +209,27 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
         stall_limit(self.handle.config().append_stall_limit, peer)
     }
 
-    /// Sends a snapshot, head first.
+    /// Sends a snapshot, or what the peer does not have of it.
     async fn send_snapshot(
         &self,
         vote: VoteOf<C>,
         snapshot: SnapshotOf<C, S::Data>,
         option: &RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        let peer = self.peer()?;
-        let SnapshotOf::<C, S::Data> { meta, snapshot } = snapshot;
-        let (length, source) = self
-            .snapshots
-            .open(snapshot)
-            .await
-            .map_err(|error| local_storage_error::<C>(&meta, &error))?;
-        let (head, transfer_length) = self.snapshot_head(vote, &meta, length)?;
-        let request = Request {
-            group: self.route.group,
-            method: method::SNAPSHOT,
-            body: head,
-            trace: None,
-        };
         // openraft's limit (200 ms by default) cannot be meant for the whole snapshot.
-        let stalled = self
-            .handle
-            .config()
-            .snapshot_stall_limit
-            .max(option.hard_ttl());
-        let source = HashedReader::new(source, length);
-        let reply = peer
-            .transfer(request, transfer_length, source, stall_limit(stalled, peer))
-            .await
-            .map_err(|error| self.route.streaming_error(&meta, &error))?;
-        let response = SnapshotReply::decode(&reply)
-            .map_err(|error| RPCError::from(self.route.wire(error)))?;
-        self.handle.raise(Event::SnapshotSent {
-            peer: peer.id(),
-            group: self.route.group,
-            bytes: length,
-        });
-        Ok(response)
-    }
-
-    fn snapshot_head(
-        &self,
-        vote: VoteOf<C>,
-        meta: &SnapshotMetaOf<C>,
-        length: u64,
-    ) -> Result<(Bytes, u64), StreamingError<C>> {
-        let head = encode(&SnapshotHead::<C>::new(vote, meta.clone(), length))
-            .map_err(|error| RPCError::from(self.route.wire(error)))?;
-        let transfer_length =
-            HashedReader::<S::Source>::transfer_length(length).ok_or_else(|| {
-                let error = std::io::Error::other("a snapshot of nearly 2^64 bytes");
-                local_storage_error::<C>(meta, &error)
-            })?;
-        Ok((head, transfer_length))
+        let stalled = self.handle.config().snapshot_stall_limit;
+        let peer = self.peer()?;
+        SnapshotSending {
+            handle: &self.handle,
+            peer,
+            route: self.route,
+            io: &*self.snapshots,
+            vote,
+            meta: snapshot.meta,
+            stall_limit: stall_limit(stalled.max(option.hard_ttl()), peer),
+        }
+        .send(snapshot.snapshot)
+        .await
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::raft::dispatcher::{AnyRaftService, RaftService};
 use crate::raft::limits::APPEND_HOLD_LIMIT;
 use crate::raft::snapshot::MemorySnapshots;
-use crate::raft::testing::{Machine, TestRaft, WiredFactory, Wiring, raft};
+use crate::raft::testing::{Machine, TestRaft, WiredFactory, Wiring, raft, spawn};
 use crate::raft::wire::FrameLimits;
 use crate::service::{CallContext, Service, SessionReplies, SessionRequests};
 use crate::{Refusal, RefusalCode};
@@ -59,7 +59,7 @@ impl Cluster {
         let raise = Arc::new(|_| {});
         self.wiring.connect(
             node,
-            RaftService::with_events(raft, MemorySnapshots::new(), raise),
+            RaftService::with_parts(raft, MemorySnapshots::new(), raise, spawn()),
         );
     }
 

@@ -5,6 +5,8 @@
 //! checked: a follower that lags behind must accept a leader that it does not know yet. This room
 //! must not know links, lanes or frames.
 
+mod snapshot;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,16 +16,14 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::storage::RaftStateMachine;
-use openraft::type_config::alias::{SnapshotOf, VoteOf};
+use openraft::type_config::alias::VoteOf;
 use openraft::{Raft, RaftTypeConfig};
-use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
-use super::limits::SNAPSHOT_HASH_BYTES;
-use super::snapshot::{ReceiveError, SnapshotIo, receive};
+use super::snapshot::{SnapshotIo, SnapshotKeeper, Spawn};
 use super::wire::{
-    AppendReply, SnapshotHead, SnapshotReply, TransferReply, TransferRequest, VoteReply,
-    VoteRequestBody, WireError, decode_append, encode, method, named_node,
+    AppendReply, TransferReply, TransferRequest, VoteReply, VoteRequestBody, WireError,
+    decode_append, encode, method, named_node,
 };
 use crate::link::TransferBody;
 use crate::service::{CallContext, Service, SessionReplies, SessionRequests};
@@ -63,9 +63,10 @@ pub struct RaftService<C, SM, S>
 where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
+    S: SnapshotIo,
 {
     raft: Raft<C, SM>,
-    snapshots: Arc<S>,
+    keeper: Arc<SnapshotKeeper<C, S>>,
     raise: EventSink,
 }
 
@@ -79,14 +80,28 @@ where
     /// raised on the transport of `handle`. [`serve`] makes and registers one.
     #[must_use]
     pub fn new(handle: &TransportHandle, raft: Raft<C, SM>, snapshots: S) -> Self {
+        let raise = {
+            let handle = handle.clone();
+            Arc::new(move |event| handle.raise(event))
+        };
         let handle = handle.clone();
-        Self::with_events(raft, snapshots, Arc::new(move |event| handle.raise(event)))
+        Self::with_parts(
+            raft,
+            snapshots,
+            raise,
+            Arc::new(move |task| handle.spawn(task)),
+        )
     }
 
-    pub(super) fn with_events(raft: Raft<C, SM>, snapshots: S, raise: EventSink) -> Self {
+    pub(super) fn with_parts(
+        raft: Raft<C, SM>,
+        snapshots: S,
+        raise: EventSink,
+        spawn: Spawn,
+    ) -> Self {
         Self {
             raft,
-            snapshots: Arc::new(snapshots),
+            keeper: SnapshotKeeper::new(snapshots, spawn),
             raise,
         }
     }
@@ -97,6 +112,7 @@ where
             method::VOTE => self.vote(&context, &body, false).await,
             method::PRE_VOTE => self.vote(&context, &body, true).await,
             method::TRANSFER_LEADER => self.transfer_leader(&context, &body).await,
+            method::SNAPSHOT_OFFER => self.snapshot_offer(&context, &body).await,
             unknown => Err(unknown_method(unknown)),
         }
     }
@@ -200,39 +216,6 @@ where
             |mut replies| async move { replies.next().await.map(|reply| (reply, replies)) },
         ))
     }
-
-    async fn receive_snapshot(
-        self,
-        context: CallContext,
-        head: Bytes,
-        announced: u64,
-        mut body: impl AsyncRead + Unpin + Send,
-    ) -> Result<Bytes, Refusal> {
-        let head = SnapshotHead::<C>::decode(&head).map_err(undecodable)?;
-        self.check_origin(&context, &head.vote)?;
-        let length = head.length;
-        if length.checked_add(SNAPSHOT_HASH_BYTES as u64) != Some(announced) {
-            let text = format!("a snapshot of {length} bytes in a transfer of {announced}");
-            return Err(Refusal::new(RefusalCode::Corrupt, text));
-        }
-        let data = receive(&*self.snapshots, length, &mut body)
-            .await
-            .map_err(not_received)?;
-        let (vote, meta) = head.into_parts();
-        let snapshot = SnapshotOf::<C, S::Data> {
-            meta,
-            snapshot: data,
-        };
-        let response = self.raft.install_full_snapshot(vote, snapshot).await;
-        let response = response.map_err(|fatal| fatal_refusal(&fatal))?;
-        let (peer, group) = (context.from.node(), context.group);
-        (self.raise)(Event::SnapshotReceived {
-            peer,
-            group,
-            bytes: length,
-        });
-        encode(&SnapshotReply::from(response)).map_err(internal)
-    }
 }
 
 /// Why the requests of a session ended: not yet, the peer ended them, or one was refused.
@@ -324,22 +307,6 @@ fn fatal_refusal<C: RaftTypeConfig>(fatal: &Fatal<C>) -> Refusal {
     Refusal::new(RefusalCode::Stopped, text)
 }
 
-fn not_received(error: ReceiveError) -> Refusal {
-    match error {
-        ReceiveError::Short { .. } | ReceiveError::WrongHash { .. } => {
-            Refusal::new(RefusalCode::Corrupt, error.to_string())
-        }
-        ReceiveError::Store(source) => {
-            // Paths and the like are not the peer's business.
-            tracing::error!(target: "quicraft::snapshot", error = %source, "a snapshot was not stored");
-            internal(format_args!(
-                "the snapshot could not be stored: {}",
-                source.kind()
-            ))
-        }
-    }
-}
-
 impl<C, SM, S> Service for RaftService<C, SM, S>
 where
     C: RaftTypeConfig<NodeId = u64>,
@@ -386,11 +353,12 @@ impl<C, SM, S> Clone for RaftService<C, SM, S>
 where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
+    S: SnapshotIo,
 {
     fn clone(&self) -> Self {
         Self {
             raft: self.raft.clone(),
-            snapshots: Arc::clone(&self.snapshots),
+            keeper: Arc::clone(&self.keeper),
             raise: Arc::clone(&self.raise),
         }
     }
@@ -400,6 +368,7 @@ impl<C, SM, S> fmt::Debug for RaftService<C, SM, S>
 where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
+    S: SnapshotIo,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RaftService")
@@ -414,7 +383,7 @@ pub(super) trait AnyRaftService: Service {
         context: CallContext,
         head: Bytes,
         announced: u64,
-        body: std::pin::Pin<Box<dyn AsyncRead + Send>>,
+        body: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>,
     ) -> BoxFuture<'static, Result<Bytes, Refusal>>;
 }
 

@@ -8,14 +8,19 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::impls::leader_id_std;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, VoteOf};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::raft::snapshot::{HashedReader, MemorySnapshots};
 use crate::raft::testing::{
-    Machine, TestConfig, TestRaft, WiredFactory, context, entry, leader_vote, log_id, raft,
+    GROUP, Machine, TestConfig, TestRaft, WiredFactory, context, entry, leader_vote, log_id, raft,
+    spawn,
 };
-use crate::raft::wire::{AppendSplitter, FrameLimits};
+use crate::raft::wire::{
+    AppendSplitter, FrameLimits, SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest,
+    SnapshotReply,
+};
 
 type TestService = RaftService<TestConfig, Machine, MemorySnapshots>;
 
@@ -50,8 +55,12 @@ impl Follower {
             let events = Arc::clone(&events);
             move |event| events.lock().unwrap().push(event)
         };
-        let service =
-            RaftService::with_events(raft.clone(), MemorySnapshots::new(), Arc::new(raise));
+        let service = RaftService::with_parts(
+            raft.clone(),
+            MemorySnapshots::new(),
+            Arc::new(raise),
+            spawn(),
+        );
         Self {
             service,
             raft,
@@ -132,23 +141,37 @@ fn calls(named: u64) -> Vec<(u16, Bytes)> {
             method::TRANSFER_LEADER,
             encode(&TransferRequest::from(transfer)).unwrap(),
         ),
+        (
+            method::SNAPSHOT_OFFER,
+            question(leader_vote(5, named), 7, false),
+        ),
     ]
 }
 
+/// The last log id in every snapshot of these tests.
+fn last() -> Option<LogIdOf<TestConfig>> {
+    Some(log_id(3, 1, 40))
+}
+
+fn question(vote: VoteOf<TestConfig>, length: u64, discard: bool) -> Bytes {
+    let question = SnapshotOfferRequest::<TestConfig>::new(vote, last(), length, discard);
+    encode(&question).unwrap()
+}
+
 fn snapshot(vote: VoteOf<TestConfig>, bytes: &[u8]) -> (Bytes, Vec<u8>) {
+    rest_of_snapshot(vote, bytes, 0)
+}
+
+fn rest_of_snapshot(vote: VoteOf<TestConfig>, bytes: &[u8], offset: usize) -> (Bytes, Vec<u8>) {
     let meta = SnapshotMetaOf::<TestConfig> {
-        last_log_id: Some(log_id(3, 1, 40)),
+        last_log_id: last(),
         ..SnapshotMetaOf::<TestConfig>::default()
     };
-    let head = encode(&SnapshotHead::<TestConfig>::new(
-        vote,
-        meta,
-        bytes.len() as u64,
-    ))
-    .unwrap();
-    let mut body = bytes.to_vec();
+    let (length, behind) = (bytes.len() as u64, offset as u64);
+    let head = SnapshotHead::<TestConfig>::new(vote, meta, length, behind);
+    let mut body = bytes[offset..].to_vec();
     body.extend_from_slice(blake3::hash(bytes).as_bytes());
-    (head, body)
+    (encode(&head).unwrap(), body)
 }
 
 impl Follower {
@@ -157,6 +180,25 @@ impl Follower {
         self.service
             .take_snapshot(context, head, announced, Box::pin(Cursor::new(body)))
             .await
+    }
+
+    /// Takes the first bytes of a transfer, and then its link is gone.
+    async fn broken_snapshot(&self, from: u64, head: Bytes, body: &[u8], whole: usize) {
+        let context = context(from, method::SNAPSHOT);
+        let body = Box::pin(Cursor::new(body.to_vec()));
+        let taken = self
+            .service
+            .take_snapshot(context, head, whole as u64, body);
+        assert_eq!(taken.await.unwrap_err().code, RefusalCode::Corrupt);
+    }
+
+    async fn offer(
+        &self,
+        from: u64,
+        question: Bytes,
+    ) -> Result<SnapshotOfferReply<TestConfig>, Refusal> {
+        let reply = self.call(from, method::SNAPSHOT_OFFER, question).await;
+        reply.map(|reply| SnapshotOfferReply::decode(&reply).unwrap())
     }
 }
 
@@ -180,7 +222,7 @@ async fn a_message_in_the_name_of_another_node_is_refused_and_changes_nothing() 
     assert_eq!(follower.vote(), before);
     assert_eq!(follower.machine.lines(), Vec::<String>::new());
     let events = follower.events.lock().unwrap();
-    assert_eq!(events.len(), 6);
+    assert_eq!(events.len(), 7);
     assert!(events.iter().all(|event| matches!(
         event,
         Event::OriginMismatch { peer, named: 1, .. } if peer.get() == 3
@@ -299,7 +341,7 @@ async fn a_forged_frame_in_the_middle_of_a_session_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn methods_are_served_in_their_own_shape_only() {
     let follower = Follower::start().await;
-    for method in [0, method::APPEND, method::SNAPSHOT, 7, u16::MAX] {
+    for method in [0, method::APPEND, method::SNAPSHOT, 8, u16::MAX] {
         let refusal = follower.call(1, method, Bytes::new()).await.unwrap_err();
         assert_eq!(refusal.code, RefusalCode::UnknownMethod);
     }
@@ -318,6 +360,10 @@ async fn a_stopped_raft_is_a_refusal() {
     let follower = Follower::start().await;
     follower.raft.shutdown().await.unwrap();
     for (method, body) in calls(1) {
+        // What is kept of a snapshot is not for the Raft to say.
+        if method == method::SNAPSHOT_OFFER {
+            continue;
+        }
         let refusal = follower.call(1, method, body).await.unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Stopped, "method {method}");
     }
@@ -409,11 +455,122 @@ async fn a_snapshot_that_is_not_what_was_sent_is_corrupt_and_not_installed() {
     assert_eq!(follower.raft.metrics().borrow_watched().last_applied, None);
 }
 
+/// R14: what was kept of a broken transfer is offered, and the rest makes it whole.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_resumed_where_it_broke() {
+    let follower = Follower::start().await;
+    let (vote, text) = (leader_vote(3, 1), b"one\ntwo\nthree");
+    let length = text.len() as u64;
+    let (head, body) = snapshot(vote, text);
+    follower
+        .broken_snapshot(1, head, &body[..5], body.len())
+        .await;
+    let SnapshotOfferReply::Kept(offer) = follower
+        .offer(1, question(vote, length, false))
+        .await
+        .unwrap()
+    else {
+        panic!("no offer");
+    };
+    assert_eq!((offer.offset, offer.hash), (5, blake3::hash(&text[..5])));
+    let (head, body) = rest_of_snapshot(vote, text, 5);
+    follower.snapshot(1, head, body).await.unwrap();
+    assert_eq!(follower.machine.lines(), ["one", "two", "three"]);
+    {
+        let events = follower.events.lock().unwrap();
+        assert!(matches!(
+            events[..],
+            [
+                Event::SnapshotResumed { peer, group, offset: 5, length: 13 },
+                Event::SnapshotReceived { bytes: 13, .. }
+            ] if peer.get() == 1 && group == GROUP
+        ));
+    }
+    // A leader that has missed the answer need not send it again.
+    let metrics = follower.raft.wait(Some(Duration::from_secs(5)));
+    metrics.applied_index(Some(40), "installed").await.unwrap();
+    for (asks, expected) in [
+        (vote, SnapshotOfferReply::Applied(vote)),
+        // Another leader, whom it does not follow yet, does.
+        (leader_vote(4, 1), SnapshotOfferReply::Nothing),
+    ] {
+        let reply = follower.offer(1, question(asks, length, false)).await;
+        assert_eq!(reply.unwrap(), expected);
+    }
+}
+
+/// R14: bytes that are not kept are not built upon.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_from_an_offset_that_is_not_kept_is_refused() {
+    let follower = Follower::start().await;
+    let (vote, text) = (leader_vote(3, 1), b"one\ntwo\nthree");
+    let length = text.len() as u64;
+    // Nothing is kept; then five bytes are, and not six.
+    for offset in [5, 6] {
+        let (head, body) = rest_of_snapshot(vote, text, offset);
+        let refusal = follower.snapshot(1, head, body).await.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::NotResumable, "{refusal}");
+        let (head, body) = snapshot(vote, text);
+        follower
+            .broken_snapshot(1, head, &body[..5], body.len())
+            .await;
+    }
+    // The rest of another snapshot: the hash at the end says that it does not fit.
+    let other = b"ONE\nTWO\nTHREE";
+    let (head, body) = rest_of_snapshot(vote, other, 5);
+    let refusal = follower.snapshot(1, head, body).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Corrupt, "{refusal}");
+    let offer = async |discard| {
+        let reply = follower.offer(1, question(vote, length, discard)).await;
+        reply.unwrap()
+    };
+    assert_eq!(offer(false).await, SnapshotOfferReply::Nothing, "gone");
+    let (head, body) = snapshot(vote, text);
+    follower
+        .broken_snapshot(1, head, &body[..5], body.len())
+        .await;
+    assert_eq!(offer(true).await, SnapshotOfferReply::Nothing, "disowned");
+    assert_eq!(offer(false).await, SnapshotOfferReply::Nothing, "gone too");
+    // Behind the end there is nothing to go on behind.
+    let meta = SnapshotMetaOf::<TestConfig>::default();
+    let beyond = encode(&SnapshotHead::<TestConfig>::new(vote, meta, 13, 14)).unwrap();
+    let refusal = follower.snapshot(1, beyond, body).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Undecodable, "{refusal}");
+    assert_eq!(follower.machine.lines(), Vec::<String>::new());
+}
+
+/// R13, R14: nobody asks, goes on or throws away in the name of another.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_only_for_whom_the_vote_names() {
+    let follower = Follower::start().await;
+    let (vote, text) = (leader_vote(3, 1), b"one\ntwo\nthree");
+    let length = text.len() as u64;
+    let (head, body) = snapshot(vote, text);
+    follower
+        .broken_snapshot(1, head, &body[..5], body.len())
+        .await;
+    for discard in [false, true] {
+        let refusal = follower.offer(3, question(vote, length, discard)).await;
+        assert_eq!(refusal.unwrap_err().code, RefusalCode::OriginMismatch);
+    }
+    for offset in [0, 5] {
+        let (head, body) = rest_of_snapshot(vote, text, offset);
+        let refusal = follower.snapshot(3, head, body).await.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::OriginMismatch);
+    }
+    let reply = follower.offer(1, question(vote, length, false)).await;
+    assert!(matches!(reply.unwrap(), SnapshotOfferReply::Kept(offer) if offer.offset == 5));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_over_the_hosts_limit_is_refused_before_its_bytes() {
     let (raft, _) = raft(2, WiredFactory::alone(2)).await;
-    let service: TestService =
-        RaftService::with_events(raft, MemorySnapshots::with_bytes_max(7), Arc::new(|_| {}));
+    let service: TestService = RaftService::with_parts(
+        raft,
+        MemorySnapshots::with_bytes_max(7),
+        Arc::new(|_| {}),
+        spawn(),
+    );
     for (bytes, fits) in [(&b"seven b"[..], true), (b"eight by", false)] {
         let (head, body) = snapshot(leader_vote(3, 1), bytes);
         let (context, announced) = (context(1, method::SNAPSHOT), body.len() as u64);

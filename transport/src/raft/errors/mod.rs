@@ -127,6 +127,8 @@ pub(crate) const fn is_outage(error: &CallError) -> bool {
 const fn refused(purpose: Purpose, refusal: &Refusal) -> Verdict {
     match refusal.code {
         RefusalCode::DeadlinePassed => purpose.after_deadline(),
+        // The next try asks first what the peer has.
+        RefusalCode::NotResumable => Verdict::Network,
         // Each of these will be true again in a moment; only time or somebody changes it. A remote
         // Raft that has stopped is among them, because openraft has no way to say that.
         RefusalCode::UnknownGroup
@@ -180,6 +182,18 @@ pub(crate) enum RaftCallError {
         /// Why.
         source: WireError,
     },
+    /// What the peer has kept of a snapshot is not what is in ours; it was told to throw it away.
+    #[error(
+        "node {target} had other bytes of the snapshot of group {group}: the first {offset} differ"
+    )]
+    OtherBytes {
+        /// The peer.
+        target: u64,
+        /// The group.
+        group: GroupId,
+        /// Bytes that it had kept.
+        offset: u64,
+    },
     /// There is still no link to the peer.
     #[error("node {target} is still away from group {group} after {limit:?}")]
     StillAway {
@@ -208,7 +222,8 @@ impl RaftCallError {
             | Self::EntryTooLarge { .. }
             | Self::Wire { .. }
             | Self::StillAway { .. } => Verdict::Unreachable,
-            Self::SessionEnded { .. } => Verdict::Network,
+            // Ours is read once; the next try begins at 0.
+            Self::OtherBytes { .. } | Self::SessionEnded { .. } => Verdict::Network,
         }
     }
 }

@@ -85,7 +85,7 @@ fn not_sent() -> Vec<Row> {
 
 /// Every refusal.
 fn refused_rows() -> Vec<Row> {
-    use Verdict::{Timeout, Unreachable};
+    use Verdict::{Network, Timeout, Unreachable};
     [
         (RefusalCode::UnknownGroup, Unreachable, Unreachable),
         (RefusalCode::UnknownMethod, Unreachable, Unreachable),
@@ -99,6 +99,7 @@ fn refused_rows() -> Vec<Row> {
         (RefusalCode::ShuttingDown, Unreachable, Unreachable),
         (RefusalCode::Corrupt, Unreachable, Unreachable),
         (RefusalCode::Internal, Unreachable, Unreachable),
+        (RefusalCode::NotResumable, Network, Network),
         (RefusalCode::Application(1), Unreachable, Unreachable),
     ]
     .map(|(code, verdict, for_a_snapshot)| (refusal(code), verdict, for_a_snapshot))
@@ -277,6 +278,14 @@ fn our_own_errors_name_group_and_values() {
         (
             ROUTE.wire(CodecError::Trailing { rest: 1 }),
             Verdict::Unreachable,
+        ),
+        (
+            RaftCallError::OtherBytes {
+                target: 2,
+                group: GROUP,
+                offset: 9,
+            },
+            Verdict::Network,
         ),
         (
             RaftCallError::SessionEnded {

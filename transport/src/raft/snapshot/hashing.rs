@@ -1,14 +1,16 @@
-//! The sending side of a snapshot: its bytes, and after them their hash, read in one pass.
+//! The sending side of a snapshot: its bytes, and after them their hash, read in one pass. The bytes
+//! that the receiver has already are read and hashed before.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::super::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_HASH_BYTES};
 
-/// Yields exactly `length` bytes of a source and then their blake3 hash.
+/// Yields exactly `length` bytes of a source, or those behind a prefix that was read before, and then
+/// the blake3 hash of all.
 ///
 /// A source that ends early is an error; what it has beyond `length` is not read.
 #[derive(Debug)]
@@ -23,18 +25,24 @@ pub(crate) struct HashedReader<R> {
 impl<R: AsyncRead + Unpin> HashedReader<R> {
     /// Reads `length` bytes of `source`.
     pub(crate) fn new(source: R, length: u64) -> Self {
+        Self::behind(source, length, 0, blake3::Hasher::new())
+    }
+
+    /// Reads the rest of a source of `length` bytes, from which `offset` bytes were read into
+    /// `hasher`.
+    pub(crate) const fn behind(
+        source: R,
+        length: u64,
+        offset: u64,
+        hasher: blake3::Hasher,
+    ) -> Self {
         Self {
             source,
             length,
-            left: length,
-            hasher: blake3::Hasher::new(),
+            left: length.saturating_sub(offset),
+            hasher,
             trailer: None,
         }
-    }
-
-    /// Bytes that it will yield in all, or `None` when that is more than a transfer can count.
-    pub(crate) fn transfer_length(length: u64) -> Option<u64> {
-        length.checked_add(SNAPSHOT_HASH_BYTES as u64)
     }
 
     fn poll_source(
@@ -85,4 +93,35 @@ impl<R: AsyncRead + Unpin> AsyncRead for HashedReader<R> {
         *sent = end;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads and hashes the first `length` bytes of a source.
+///
+/// # Errors
+///
+/// What the source says, or that it ended early.
+///
+/// # Cancel safety
+///
+/// Dropping the future stops it behind the chunk that is being read; the source is of no use then.
+pub(crate) async fn hash_prefix(
+    source: &mut (impl AsyncRead + Unpin),
+    length: u64,
+) -> io::Result<blake3::Hasher> {
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; SNAPSHOT_CHUNK_BYTES];
+    let mut left = length;
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        let read = source.read(&mut chunk[..want]).await?;
+        if read == 0 {
+            let text = format!("the snapshot ended after {} bytes", length - left);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        hasher.update(&chunk[..read]);
+        left -= read as u64;
+        // A source in memory never waits; others need their turn, and a drop must be noticed.
+        tokio::task::yield_now().await;
+    }
+    Ok(hasher)
 }

@@ -3,25 +3,29 @@
 //! The data of a snapshot is the host's own type; [`SnapshotIo`] says how it becomes bytes and how
 //! bytes become it again. Ready for data in memory ([`MemorySnapshots`]) and in files
 //! ([`FileSnapshots`]). This room must not know lanes or messages; it moves bytes in chunks, hashes
-//! them, and never holds a whole snapshot unless the host's type does.
+//! them, keeps those of a broken transfer for a while, and never holds a whole snapshot unless the
+//! host's type does.
 
 mod file;
 mod hashing;
+mod keeper;
 mod memory;
+mod partial;
 #[cfg_attr(unix, path = "read_at_unix.rs")]
 #[cfg_attr(not(unix), path = "read_at_other.rs")]
 mod read_at;
+mod receiving;
 
 use std::future::Future;
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 pub use self::file::{FileSnapshotReader, FileSnapshotSink, FileSnapshots};
-pub(crate) use self::hashing::HashedReader;
+pub(crate) use self::hashing::{HashedReader, hash_prefix};
+pub(crate) use self::keeper::{SnapshotKeeper, Spawn};
 pub use self::memory::{MemoryData, MemorySnapshotSink, MemorySnapshots};
-
-use super::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_HASH_BYTES};
+pub(crate) use self::partial::{Claim, Offer, PartialKey};
 
 /// How the snapshot data of a state machine becomes bytes, and how bytes become snapshot data.
 ///
@@ -31,6 +35,9 @@ pub trait SnapshotIo: Send + Sync + 'static {
     /// The `SnapshotData` of the host's state machine.
     type Data: Send + 'static;
     /// Yields the bytes of one snapshot.
+    ///
+    /// To resume a broken transfer, it is read from its beginning; what the receiver has is hashed
+    /// and not sent.
     type Source: AsyncRead + Send + Unpin;
     /// Takes the bytes of one snapshot.
     type Sink: SnapshotSink<Data = Self::Data>;
@@ -58,7 +65,11 @@ pub trait SnapshotIo: Send + Sync + 'static {
 }
 
 /// Takes the bytes of one snapshot, in order. Dropping it before `finish` must remove what it stored.
-pub trait SnapshotSink: Send {
+///
+/// When the link breaks, the sink is kept for at most ten minutes, one for each group, so that the
+/// next transfer of the same snapshot goes on writing to it. Its futures are not dropped half way
+/// when that happens, but only when the transport stops.
+pub trait SnapshotSink: Send + 'static {
     /// The `SnapshotData` of the host's state machine.
     type Data: Send + 'static;
 
@@ -100,54 +111,30 @@ pub(crate) enum ReceiveError {
     /// This node could not store them.
     #[error("the snapshot could not be stored: {0}")]
     Store(#[source] io::Error),
+    /// The host's part panicked.
+    #[error("storing the snapshot panicked")]
+    Panicked,
+    /// The transfer begins behind bytes that are not here.
+    #[error("{offset} bytes of this snapshot are not kept here (any more)")]
+    NotKept {
+        /// Where it begins.
+        offset: u64,
+    },
+    /// A later leader sends this group a snapshot, or has sent a part of one.
+    #[error("the snapshot of a later leader is kept here")]
+    Outranked,
+    /// Another transfer to the same group, or the question of one, came later.
+    #[error("another transfer took its place")]
+    Superseded,
+    /// Too many want to send this group a snapshot.
+    #[error("too many snapshots wait for this group")]
+    Busy,
+    /// The task that keeps the bytes has ended: the transport stops.
+    #[error("this node stops")]
+    Stopped,
 }
 
-/// Reads `length` bytes and their hash, and stores the bytes.
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the sink, which removes what it stored.
-pub(crate) async fn receive<I: SnapshotIo>(
-    io: &I,
-    length: u64,
-    body: &mut (impl AsyncRead + Unpin),
-) -> Result<I::Data, ReceiveError> {
-    let mut sink = io.receive(length).await.map_err(ReceiveError::Store)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; SNAPSHOT_CHUNK_BYTES];
-    let mut received = 0;
-    while received < length {
-        let left = usize::try_from(length - received).unwrap_or(usize::MAX);
-        let want = left.min(chunk.len());
-        let count = match body.read(&mut chunk[..want]).await {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            other => other,
-        }
-        .map_err(|source| ReceiveError::Short {
-            received,
-            length,
-            source,
-        })?;
-        hasher.update(&chunk[..count]);
-        sink.write(&chunk[..count])
-            .await
-            .map_err(ReceiveError::Store)?;
-        received += count as u64;
-    }
-    let mut announced = [0; SNAPSHOT_HASH_BYTES];
-    body.read_exact(&mut announced)
-        .await
-        .map_err(|source| ReceiveError::Short {
-            received,
-            length,
-            source,
-        })?;
-    // `blake3::Hash` compares in constant time; it costs nothing and needs no thought.
-    if hasher.finalize() != blake3::Hash::from_bytes(announced) {
-        return Err(ReceiveError::WrongHash { length });
-    }
-    sink.finish().await.map_err(ReceiveError::Store)
-}
-
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,14 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::fs::File;
-use tokio::io::AsyncSeekExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
+use super::super::limits::SNAPSHOT_CHUNK_BYTES;
+use super::super::testing::TestConfig;
+use super::resume_tests::{claim, keeper};
 use super::*;
 
 fn bytes(length: usize) -> Vec<u8> {
@@ -22,6 +26,16 @@ async fn send<I: SnapshotIo>(io: &I, data: I::Data) -> io::Result<(u64, Vec<u8>)
         .read_to_end(&mut sent)
         .await?;
     Ok((length, sent))
+}
+
+/// All of a snapshot as one transfer brings it.
+async fn receive<I: SnapshotIo>(
+    keeper: &Arc<SnapshotKeeper<TestConfig, I>>,
+    length: u64,
+    body: &mut &[u8],
+) -> Result<I::Data, ReceiveError> {
+    let receiving = keeper.begin(claim(1, 1, length), 0).await?;
+    receiving.receive(body).await
 }
 
 fn files(folder: &Path) -> usize {
@@ -46,10 +60,8 @@ async fn a_snapshot_in_memory_arrives_as_it_was() {
         data.set_position(length as u64);
         let (announced, sent) = send(&io, data).await.unwrap();
         assert_eq!(announced, length as u64);
-        assert_eq!(
-            HashedReader::<&[u8]>::transfer_length(announced),
-            Some(sent.len() as u64)
-        );
+        assert_eq!(announced + 32, sent.len() as u64);
+        let io = keeper(MemorySnapshots::<Cursor<Vec<u8>>>::new());
         let back = receive(&io, announced, &mut &sent[..]).await.unwrap();
         assert_eq!((back.position(), back.into_inner()), (0, bytes(length)));
     }
@@ -65,6 +77,7 @@ async fn a_snapshot_in_a_file_arrives_as_it_was_and_leaves_no_name() {
         let mut source = File::open(&path).await.unwrap();
         source.seek(io::SeekFrom::End(0)).await.unwrap();
         let (announced, sent) = send(&io, source).await.unwrap();
+        let io = keeper(io.clone());
         let mut back = receive(&io, announced, &mut &sent[..]).await.unwrap();
         let mut content = Vec::new();
         back.read_to_end(&mut content).await.unwrap();
@@ -87,9 +100,9 @@ async fn two_readers_of_one_file_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn corrupt_and_short_snapshots_are_refused_and_removed() {
+async fn corrupt_snapshots_are_refused_and_removed_and_short_ones_are_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let io = FileSnapshots::new(folder.path());
+    let io = keeper(FileSnapshots::new(folder.path()));
     let source = bytes(LENGTHS[5]);
     let length = source.len() as u64;
     let memory = MemorySnapshots::<Vec<u8>>::new();
@@ -116,26 +129,27 @@ async fn corrupt_and_short_snapshots_are_refused_and_removed() {
             matches!(error, ReceiveError::Short { .. }),
             "cut at {end}: {error}"
         );
-        assert_eq!(files(folder.path()), 0);
+        assert_eq!(files(folder.path()), 1, "kept, and the one before removed");
     }
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_dropped_removes_its_file() {
+async fn a_cut_transfer_keeps_its_file_and_a_dropped_service_removes_it() {
     let folder = tempfile::tempdir().unwrap();
-    let io = FileSnapshots::new(folder.path());
+    let keeper = keeper(FileSnapshots::new(folder.path()));
     let (mut sender, mut body) = tokio::io::duplex(64);
-    let receiving = receive(&io, 1_000, &mut body);
+    let receiving = keeper.begin(claim(1, 1, 1_000), 0).await.unwrap();
     tokio::select! {
         biased;
-        _ = receiving => panic!("ended before its bytes came"),
-        result = async {
-            tokio::io::AsyncWriteExt::write_all(&mut sender, &[1; 500]).await.unwrap();
-            // The receiver has taken all but what fits the pipe, so it has its file.
-            files(folder.path())
-        } => assert_eq!(result, 1),
+        _ = receiving.receive(&mut body) => panic!("ended before its bytes came"),
+        () = async { sender.write_all(&[1; 500]).await.unwrap() } => {}
     }
-    assert_eq!(files(folder.path()), 0);
+    assert_eq!(files(folder.path()), 1);
+    // The task notices in its own time that nobody can ask it any more.
+    drop(keeper);
+    while files(folder.path()) > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -156,7 +170,6 @@ async fn lengths_are_limited_at_the_limit_and_one_past_it() {
     // A great announcement allocates next to nothing.
     let io = MemorySnapshots::<Vec<u8>>::with_bytes_max(u64::MAX);
     assert!(io.receive(u64::MAX).await.is_ok());
-    assert_eq!(HashedReader::<&[u8]>::transfer_length(u64::MAX - 31), None);
     assert_eq!(files(folder.path()), 0);
 }
 

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 pub(crate) use self::wiring::{WiredFactory, Wiring};
 
 use super::append::{FrameSender, ReplyReceiver};
+use super::snapshot::Spawn;
 use crate::admission::ProvenNode;
 use crate::service::{CallContext, Service, SessionReplies};
 use crate::{CallError, GroupId, LinkEnd, NodeId, Refusal};
@@ -66,6 +67,11 @@ pub(crate) fn context(from: u64, method: u16) -> CallContext {
         deadline: Instant::now() + Duration::from_secs(10),
         trace: None,
     }
+}
+
+/// Tasks of a service without a transport.
+pub(crate) fn spawn() -> Spawn {
+    Arc::new(|task| drop(tokio::spawn(task)))
 }
 
 /// A Raft in memory that has not been initialised: it follows whoever leads, and never campaigns.

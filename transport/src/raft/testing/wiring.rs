@@ -296,7 +296,7 @@ impl RaftNetworkV2<TestConfig> for WiredNetwork {
     ) -> Result<SnapshotResponse<TestConfig>, StreamingError<TestConfig>> {
         let bytes = snapshot.snapshot.into_inner();
         let length = bytes.len() as u64;
-        let head = SnapshotHead::<TestConfig>::new(vote, snapshot.meta, length);
+        let head = SnapshotHead::<TestConfig>::new(vote, snapshot.meta, length, 0);
         let body = HashedReader::new(Cursor::new(bytes), length);
         let reply = self
             .service()?

@@ -12,6 +12,7 @@ use openraft::type_config::alias::{SnapshotMetaOf, StoredMembershipOf, VoteOf};
 use openraft::{BasicNode, Membership};
 
 use super::super::codec::{Codec, RaftCodec};
+use super::super::snapshot::Offer;
 use super::super::testing::{TestConfig, entry, leader_vote, log_id};
 use super::super::{CODEC_ID, RAFT_WIRE_VERSION};
 use super::*;
@@ -35,7 +36,7 @@ const LIMITS: FrameLimits = FrameLimits {
 /// R4, V1: the numbers of versions and methods.
 #[test]
 fn versions() {
-    assert_eq!(RAFT_WIRE_VERSION, 1);
+    assert_eq!(RAFT_WIRE_VERSION, 2);
     assert_eq!((RaftCodec::ID, CODEC_ID), (1, 1));
     assert_eq!(
         [
@@ -44,9 +45,10 @@ fn versions() {
             method::VOTE,
             method::PRE_VOTE,
             method::TRANSFER_LEADER,
-            method::SNAPSHOT
+            method::SNAPSHOT,
+            method::SNAPSHOT_OFFER
         ],
-        [1, 2, 3, 4, 5, 6]
+        [1, 2, 3, 4, 5, 6, 7]
     );
 }
 
@@ -173,26 +175,59 @@ fn meta() -> SnapshotMetaOf<TestConfig> {
 /// R11: the head of a snapshot and its answer.
 #[test]
 fn snapshot() {
-    let head = SnapshotHead::<TestConfig>::new(leader_vote(3, 1), meta(), 1_000);
-    let bytes = encode(&head).unwrap();
-    assert_eq!(
-        hex(&bytes),
-        "030101\
-         01030109\
-         01010100\
-         0102010202\
-         0103613a31\
-         0203623a32\
-         fbe803"
-    );
-    let back = SnapshotHead::<TestConfig>::decode(&bytes).unwrap();
-    assert_eq!(back.length, 1_000);
-    assert_eq!(back.into_parts(), (leader_vote(3, 1), meta()));
+    for (offset, golden) in [(0, "00"), (999, "fbe703"), (1_000, "fbe803")] {
+        let head = SnapshotHead::<TestConfig>::new(leader_vote(3, 1), meta(), 1_000, offset);
+        let bytes = encode(&head).unwrap();
+        let expected = "030101\
+             01030109\
+             01010100\
+             0102010202\
+             0103613a31\
+             0203623a32\
+             fbe803";
+        assert_eq!(hex(&bytes), format!("{expected}{golden}"));
+        let back = SnapshotHead::<TestConfig>::decode(&bytes).unwrap();
+        assert_eq!((back.length, back.offset), (1_000, offset));
+        assert_eq!(back.transfer_length(), Some(1_000 - offset + 32));
+        assert_eq!(back.into_parts(), (leader_vote(3, 1), meta()));
+    }
 
     let response = SnapshotResponse::<TestConfig>::new(leader_vote(3, 1));
     let bytes = encode(&SnapshotReply::from(response.clone())).unwrap();
     assert_eq!(hex(&bytes), "030101");
     assert_eq!(SnapshotReply::decode(&bytes).unwrap(), response);
+}
+
+/// R14: the question for an offer and its answers.
+#[test]
+fn snapshot_offer() {
+    for (discard, golden) in [(false, "00"), (true, "01")] {
+        let (vote, last) = (leader_vote(3, 1), Some(log_id(3, 1, 9)));
+        let request = SnapshotOfferRequest::<TestConfig>::new(vote, last, 1_000, discard);
+        let bytes = encode(&request).unwrap();
+        assert_eq!(hex(&bytes), format!("03010101030109fbe803{golden}"));
+        let back = SnapshotOfferRequest::<TestConfig>::decode(&bytes).unwrap();
+        assert_eq!(back.discard, discard);
+        let head = SnapshotHead::<TestConfig>::new(vote, meta(), 1_000, 7);
+        assert_eq!(back.claim(), head.claim());
+    }
+    let hash = blake3::hash(b"abc");
+    let cases = [
+        (SnapshotOfferReply::<TestConfig>::Nothing, "01".to_owned()),
+        (
+            SnapshotOfferReply::Kept(Offer { offset: 3, hash }),
+            format!("0203{}", hash.to_hex()),
+        ),
+        (
+            SnapshotOfferReply::Applied(leader_vote(4, 2)),
+            "03040201".to_owned(),
+        ),
+    ];
+    for (reply, golden) in cases {
+        let bytes = reply.encode().unwrap();
+        assert_eq!(hex(&bytes), golden);
+        assert_eq!(SnapshotOfferReply::decode(&bytes).unwrap(), reply);
+    }
 }
 
 /// R12: what openraft would take for granted.
@@ -247,15 +282,21 @@ fn what_no_correct_node_sends_is_refused() {
     implausible(TransferRequest::<TestConfig>::decode(&transfer).map(drop));
 
     // A snapshot of a later term than its leader: openraft would panic.
-    let head = encode(&SnapshotHead::<TestConfig>::new(
-        leader_vote(2, 1),
-        meta(),
-        1,
-    ))
-    .unwrap();
-    implausible(SnapshotHead::<TestConfig>::decode(&head).map(drop));
-    let head = encode(&SnapshotHead::<TestConfig>::new(candidate(3, 1), meta(), 1)).unwrap();
-    implausible(SnapshotHead::<TestConfig>::decode(&head).map(drop));
+    // So would one without a leader. And nothing lies behind its end.
+    for (vote, offset) in [
+        (leader_vote(2, 1), 0),
+        (candidate(3, 1), 0),
+        (leader_vote(3, 1), 2),
+    ] {
+        let head = encode(&SnapshotHead::<TestConfig>::new(vote, meta(), 1, offset)).unwrap();
+        implausible(SnapshotHead::<TestConfig>::decode(&head).map(drop));
+    }
+    for vote in [leader_vote(2, 1), candidate(3, 1)] {
+        let last = meta().last_log_id;
+        let question = SnapshotOfferRequest::<TestConfig>::new(vote, last, 1, false);
+        let question = encode(&question).unwrap();
+        implausible(SnapshotOfferRequest::<TestConfig>::decode(&question).map(drop));
+    }
 }
 
 #[test]
@@ -289,6 +330,7 @@ fn malformed_frames_are_refused_at_every_cut() {
     for reply in [&[][..], &[0], &[9, 0]] {
         assert!(AppendReply::<TestConfig>::decode(reply).is_err());
         assert!(TransferReply::decode::<TestConfig>(reply).is_err());
+        assert!(SnapshotOfferReply::<TestConfig>::decode(reply).is_err());
     }
 }
 
@@ -303,6 +345,8 @@ proptest::proptest! {
         drop(TransferReply::decode::<TestConfig>(&bytes));
         drop(SnapshotHead::<TestConfig>::decode(&bytes));
         drop(SnapshotReply::<TestConfig>::decode(&bytes));
+        drop(SnapshotOfferRequest::<TestConfig>::decode(&bytes));
+        drop(SnapshotOfferReply::<TestConfig>::decode(&bytes));
     }
 
     #[test]

@@ -25,7 +25,9 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::append::{
     AppendFrame, AppendReply, AppendSplitter, FrameLimits, OversizedEntry, decode_append,
 };
-pub(crate) use self::snapshot::{SnapshotHead, SnapshotReply};
+pub(crate) use self::snapshot::{
+    SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest, SnapshotReply,
+};
 pub(crate) use self::transfer::{TransferReply, TransferRequest};
 pub(crate) use self::vote::{VoteReply, VoteRequestBody};
 
@@ -45,6 +47,8 @@ pub(crate) mod method {
     pub(crate) const TRANSFER_LEADER: u16 = 5;
     /// A snapshot, as a transfer of the Snapshot lane.
     pub(crate) const SNAPSHOT: u16 = 6;
+    /// What the receiver has kept of a snapshot, as a call of the Control lane.
+    pub(crate) const SNAPSHOT_OFFER: u16 = 7;
 }
 
 /// Why bytes are not the message that they should be.
