@@ -18,4 +18,5 @@ mod outages;
 mod partitions;
 mod slow_disks;
 mod slow_paths;
+mod snapshots;
 mod tasks;

@@ -81,13 +81,12 @@ async fn feed(
             return Ok(());
         };
         let left = usize::try_from(length - received).unwrap_or(usize::MAX);
-        let mut chunk = BytesMut::with_capacity(left.min(SNAPSHOT_CHUNK_BYTES));
-        let read = read_chunk(body, &mut chunk, left).await;
-        received += chunk.len() as u64;
-        // What came before an error counts.
-        if !chunk.is_empty() {
-            room.send(Part::Bytes(chunk.freeze()));
-        }
+        let mut chunk = Chunk {
+            bytes: BytesMut::with_capacity(left.min(SNAPSHOT_CHUNK_BYTES)),
+            room: Some(room),
+        };
+        let read = read_chunk(body, &mut chunk.bytes, left).await;
+        received += chunk.bytes.len() as u64;
         read.map_err(short(received))?;
     }
     let mut hash = [0; SNAPSHOT_HASH_BYTES];
@@ -95,6 +94,23 @@ async fn feed(
     // If the task has ended this transfer, its outcome says why.
     drop(parts.send(Part::Hash(hash)).await);
     Ok(())
+}
+
+/// Bytes that were read. Dropping it hands them over, so that those before an error count, and those
+/// before the end of the link.
+struct Chunk<'a> {
+    bytes: BytesMut,
+    room: Option<mpsc::Permit<'a, Part>>,
+}
+
+impl Drop for Chunk<'_> {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take()
+            && !self.bytes.is_empty()
+        {
+            room.send(Part::Bytes(self.bytes.split().freeze()));
+        }
+    }
 }
 
 /// Fills a chunk, with at most `left` bytes.
