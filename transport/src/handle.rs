@@ -49,6 +49,16 @@ impl Drop for Registration {
     }
 }
 
+/// How many QUIC handshakes a node has begun, whatever became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandshakeStatus {
+    /// As the one that dialled.
+    pub dialled: u64,
+    /// As the one that was dialled, up to the point where TLS may begin.
+    pub accepted: u64,
+}
+
 /// A handle on a transport. A cheap clone that does not keep it running.
 #[derive(Clone, Debug)]
 pub struct TransportHandle {
@@ -173,6 +183,16 @@ impl TransportHandle {
         peers
             .map(|peer| Peer::new(Arc::clone(&self.local), peer).status())
             .collect()
+    }
+
+    /// QUIC handshakes since the start, whatever became of them. All 0 once the transport stops.
+    #[must_use]
+    pub fn handshakes(&self) -> HandshakeStatus {
+        let stats = self.local.endpoint().map(|endpoint| endpoint.stats());
+        stats.map_or_else(HandshakeStatus::default, |stats| HandshakeStatus {
+            dialled: stats.outgoing_handshakes,
+            accepted: stats.accepted_handshakes,
+        })
     }
 
     /// Keeps the uid of the founded cluster; handshakes carry it from now on.

@@ -48,7 +48,7 @@ pub use endpoint::{ShutdownReport, StartError, Transport, TransportBuilder};
 pub use error::{CallError, LinkEnd, UnreachableReason};
 pub use event::Event;
 pub use group::{GroupId, TraceContext};
-pub use handle::{AlreadyRegistered, Registration, TransportHandle};
+pub use handle::{AlreadyRegistered, HandshakeStatus, Registration, TransportHandle};
 pub use incarnation::{Incarnation, IncarnationError};
 pub use link::{LinkState, LinkStatus, Peer};
 pub use quicraft_certs as certs;

@@ -1,9 +1,10 @@
-//! The main job: `kv-cluster --kill-leader`. See the library's `cluster` for what it does.
+//! The main job: `kv-cluster --kill-leader`; and drills of their own, as subcommands. See the
+//! library's `cluster` for what they do.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use quicraft_examples::cluster::{Options, run};
+use quicraft_examples::cluster::{BadDaysOptions, Job, Options, PowerOnOptions, run};
 use quicraft_examples::kv::process::{self, NodeArgs};
 
 /// Starts a cluster of node processes on this machine, writes to it from many clients, kills the
@@ -19,15 +20,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Run one node; the main job starts itself with this
+    /// Kill, stop, pause and restart nodes under load, and look whether all is as before
+    BadDays(BadDaysOptions),
+    /// Start all nodes at once, and measure the links between them
+    PowerOn(PowerOnOptions),
+    /// Run one node; the jobs start this very program with this
     #[command(hide = true, name = "node")]
     Node(Box<NodeArgs>),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.part {
-        Some(Part::Node(node)) => process::run(*node),
-        None => run(&arguments.options),
-    }
+    run(&match arguments.part {
+        Some(Part::Node(node)) => return process::run(*node),
+        Some(Part::BadDays(options)) => Job::BadDays(options),
+        Some(Part::PowerOn(options)) => Job::PowerOn(options),
+        None => Job::Main(arguments.options),
+    })
 }

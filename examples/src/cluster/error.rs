@@ -2,7 +2,7 @@
 //! of its report.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -99,4 +99,14 @@ pub enum ClusterError {
     /// Ctrl-c, or SIGTERM.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Names what was tried on a file or folder that the system refused.
+pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
+    let path = path.to_owned();
+    move |source| ClusterError::File {
+        action,
+        path,
+        source,
+    }
 }

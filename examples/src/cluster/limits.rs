@@ -36,6 +36,9 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// something to lose, and early enough that most writes meet the failure.
 pub const KILL_AT_PERCENT: u64 = 40;
 
+/// Sending a signal takes a shell, and so milliseconds; longer means that the system is in trouble.
+pub const SIGNAL: Duration = Duration::from_secs(10);
+
 /// A killed process is gone at once; longer means that the system is in trouble.
 pub const KILL: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,32 @@ pub const READ: Duration = Duration::from_secs(30);
 
 /// For all nodes to stop in order when they are told to; those that do not are killed.
 pub const STOP: Duration = Duration::from_secs(30);
+
+/// Between two writes of one client while nodes have bad days: a load that meets every event but
+/// leaves few enough writes for all to be read back.
+pub const PACE: Duration = Duration::from_millis(10);
+
+/// How long a node that is about to be killed may take to say what it has seen; one that cannot
+/// answer in this time takes it along.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// From the last event to a cluster at rest, as if nothing had happened.
+pub const REST: Duration = Duration::from_secs(10);
+
+/// For the numbers of tasks and descriptors to stand still before the first event.
+pub const STEADY: Duration = Duration::from_secs(30);
+
+/// Equal looks in a row that count as standing still: longer than a request takes to clean up.
+pub const STEADY_LOOKS: usize = 5;
+
+/// Reads at the same time, when what was written is read back.
+pub const READERS: usize = 64;
+
+/// Between two looks at what a node has bound or linked, when milliseconds are measured.
+pub const GLANCE: Duration = Duration::from_millis(2);
+
+/// From the first of all processes to the last one's socket.
+pub const BOUND: Duration = Duration::from_secs(30);
 
 /// Lines of each node's log that are shown when something failed.
 pub const LOG_LINES: usize = 30;

@@ -8,10 +8,14 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::client::{Clients, Written};
 use super::error::ClusterError;
+
+/// Writes of a load that ends when it is told to: more than a run can make, and so few that
+/// counting on past them does not overflow.
+const ENDLESS: u64 = u64::MAX / 2;
 
 /// When each group took a write again after a node was killed.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ struct Shared {
     clients: Arc<Clients>,
     writes: u64,
     next: AtomicU64,
+    /// How long each client waits between two writes.
+    pace: Option<Duration>,
     acknowledged: watch::Sender<u64>,
     outage: OnceLock<Outage>,
     bar: ProgressBar,
@@ -122,14 +128,24 @@ impl Load {
     /// Starts `number` clients that write `writes` times.
     #[must_use]
     pub fn start(clients: &Arc<Clients>, number: usize, writes: u64) -> Self {
-        let shared = Arc::new(Shared {
-            clients: Arc::clone(clients),
-            writes,
-            next: AtomicU64::new(0),
-            acknowledged: watch::Sender::new(0),
-            outage: OnceLock::new(),
-            bar: bar(writes, "writes"),
-        });
+        Self::spawn(number, Shared::new(clients, writes))
+    }
+
+    /// Starts `number` clients that write from number `first` on, each waiting for `pace` between
+    /// two writes, until [`Load::enough`].
+    #[must_use]
+    pub fn endless(clients: &Arc<Clients>, number: usize, first: u64, pace: Duration) -> Self {
+        let shared = Shared {
+            next: AtomicU64::new(first),
+            pace: Some(pace),
+            bar: ProgressBar::hidden(),
+            ..Shared::new(clients, ENDLESS)
+        };
+        Self::spawn(number, shared)
+    }
+
+    fn spawn(number: usize, shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         let mut tasks = JoinSet::new();
         for _ in 0..number {
             tasks.spawn(client(Arc::clone(&shared)));
@@ -140,6 +156,15 @@ impl Load {
             totals: Totals::new(),
             started: Instant::now(),
         }
+    }
+
+    /// No write begins from now on. Returns the number that the next one would have had; all before
+    /// it are acknowledged when [`Load::finish`] returns.
+    #[must_use = "whoever does not know what was written cannot read it back"]
+    pub fn enough(&self) -> u64 {
+        // Every number that is drawn from here on is one too many.
+        let next = self.shared.next.swap(self.shared.writes, Ordering::Relaxed);
+        next.min(self.shared.writes)
     }
 
     /// Waits until `number` writes are acknowledged. Each write has its own deadline, so this ends.
@@ -218,6 +243,18 @@ pub struct Finished {
 }
 
 impl Shared {
+    fn new(clients: &Arc<Clients>, writes: u64) -> Self {
+        Self {
+            clients: Arc::clone(clients),
+            writes,
+            next: AtomicU64::new(0),
+            pace: None,
+            acknowledged: watch::Sender::new(0),
+            outage: OnceLock::new(),
+            bar: bar(writes, "writes"),
+        }
+    }
+
     fn saw(&self, number: u64, written: &Written) {
         if let Some(outage) = self.outage.get() {
             let workload = self.clients.workload();
@@ -249,6 +286,9 @@ async fn client(shared: Arc<Shared>) -> Result<Totals, ClusterError> {
         shared
             .acknowledged
             .send_modify(|acknowledged| *acknowledged += 1);
+        if let Some(pace) = shared.pace {
+            sleep(pace).await;
+        }
     }
 }
 

@@ -3,24 +3,33 @@
 //!
 //! It sees the nodes only as an operator does: through their files, their processes and HTTP. No
 //! file here knows Raft or the transport. [`run()`] is the whole job; the other rooms are its steps.
+//! [`bad_days`] and [`power_on`] are jobs of their own on the same nodes.
 
+pub mod bad_days;
 pub mod client;
 pub mod drill;
 pub mod error;
+pub mod layout;
 pub mod limits;
 pub mod load;
 pub mod nodes;
 pub mod observed;
 pub mod options;
+pub mod pause;
 pub mod ports;
+pub mod power_on;
 pub mod readback;
 pub mod report;
 pub mod run;
+pub mod seen;
+pub mod start;
 pub mod status;
 pub mod wait;
 pub mod workload;
 
+pub use bad_days::options::BadDaysOptions;
 pub use error::ClusterError;
 pub use options::Options;
-pub use report::Report;
-pub use run::run;
+pub use power_on::PowerOnOptions;
+pub use report::{Outcome, Report};
+pub use run::{Job, run};

@@ -7,52 +7,32 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use quicraft_certs::{Authority, ClusterName, CredentialFiles, NodeId};
-use serde::Serialize;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::error::ClusterError;
+use super::error::{ClusterError, file};
+use super::layout::{CLUSTER, Layout};
 use super::limits::{KILL, LOG_LINES, STOP};
-use super::ports::Ports;
+use super::pause::{Pause, terminate};
 use crate::kv::process::ADDRESS_IN_USE;
 
 /// The hidden subcommand that makes this program a node.
 pub const NODE_COMMAND: &str = "node";
 
-/// The cluster's name, in every certificate.
-const CLUSTER: &str = "kv-cluster.internal";
-
-/// A node's settings, as its file has them.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct NodeFile<'a> {
-    cluster: &'a str,
-    node: u64,
-    data: &'a Path,
-    listen: String,
-    http: String,
-    peers: Vec<String>,
-    groups: u64,
-    ca: &'a Path,
-    cert: &'a Path,
-    key: &'a Path,
-}
-
-/// Where a node is to be found.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    raft: u16,
-    http: u16,
-}
-
 #[derive(Debug)]
 struct NodeProcess {
     id: u64,
     folder: PathBuf,
+    certificates: CredentialFiles,
+    /// Before the child, so that a stopped process is let go on before it is killed.
+    pause: Option<Pause>,
     child: Option<Child>,
+    /// It was asked to stop, so its end is no surprise.
+    stopping: bool,
 }
 
 impl NodeProcess {
@@ -65,7 +45,7 @@ impl NodeProcess {
 #[derive(Debug)]
 pub struct Nodes {
     nodes: Vec<NodeProcess>,
-    urls: Vec<String>,
+    layout: Layout,
     // Dropped last: the processes write into it.
     folder: TempDir,
 }
@@ -78,50 +58,63 @@ impl Nodes {
     ///
     /// [`ClusterError`]; nothing is left on the disk then.
     pub fn prepare(nodes: u64, groups: u64) -> Result<Self, ClusterError> {
+        Self::laid_out(Layout::new(nodes, groups)?)
+    }
+
+    /// Makes certificates and configurations for the nodes of `layout`. No node runs yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`]; nothing is left on the disk then.
+    pub fn laid_out(layout: Layout) -> Result<Self, ClusterError> {
         let folder = tempfile::Builder::new()
             .prefix("kv-cluster-")
             .tempdir()
             .map_err(file("create a folder in", &std::env::temp_dir()))?;
         let authority = Authority::new(ClusterName::new(CLUSTER)?)?;
-        let mut ports = Ports::default();
-        let mut places = Vec::new();
-        for _ in 0..nodes {
-            let mut port = || {
-                let what = "a free port";
-                let refused = |source| ClusterError::System { what, source };
-                ports.take().map_err(refused)
-            };
-            places.push(Place {
-                raft: port()?,
-                http: port()?,
-            });
-        }
-        let mut prepared = Vec::new();
-        for id in 1..=nodes {
+        let mut nodes = Vec::new();
+        for id in layout.ids() {
             let node = folder.path().join(format!("node-{id}"));
             fs::create_dir(&node).map_err(file("create", &node))?;
             let certificates = authority.issue(NodeId::new(id)?)?.write(&node)?;
-            write_config(&node, id, groups, &places, &certificates)?;
-            prepared.push(NodeProcess {
+            layout.write(id, &node, &certificates)?;
+            nodes.push(NodeProcess {
                 id,
                 folder: node,
+                certificates,
                 child: None,
+                pause: None,
+                stopping: false,
             });
         }
-        let urls = places
-            .iter()
-            .map(|place| format!("http://127.0.0.1:{}", place.http));
         Ok(Self {
-            nodes: prepared,
-            urls: urls.collect(),
+            nodes,
+            layout,
             folder,
         })
     }
 
+    /// The same nodes anew, without data and on other ports. Those that run are killed.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`]; no node runs then.
+    pub async fn redraw(&mut self) -> Result<(), ClusterError> {
+        self.kill_all().await;
+        *self = Self::laid_out(self.layout.redrawn()?)?;
+        Ok(())
+    }
+
+    /// Where the nodes are.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Where each node serves HTTP: `http://host:port`.
     #[must_use]
-    pub fn urls(&self) -> &[String] {
-        &self.urls
+    pub fn urls(&self) -> Vec<String> {
+        self.layout.urls()
     }
 
     /// The folder with everything of all nodes.
@@ -157,10 +150,7 @@ impl Nodes {
         let Some(node) = self.nodes.get_mut(node) else {
             return Ok(());
         };
-        let program = std::env::current_exe().map_err(|source| ClusterError::System {
-            what: "the path of this program",
-            source,
-        })?;
+        let program = self.layout.program();
         let path = node.log();
         let log = File::options()
             .create(true)
@@ -168,7 +158,7 @@ impl Nodes {
             .open(&path)
             .map_err(file("open", &path))?;
         let errors = log.try_clone().map_err(file("open", &path))?;
-        let child = Command::new(&program)
+        let child = Command::new(program)
             .arg(NODE_COMMAND)
             .arg("--config")
             .arg(node.folder.join("node.toml"))
@@ -178,8 +168,9 @@ impl Nodes {
             .stderr(errors)
             .kill_on_drop(true)
             .spawn()
-            .map_err(file("start", &program))?;
+            .map_err(file("start", program))?;
         node.child = Some(child);
+        node.stopping = false;
         Ok(())
     }
 
@@ -192,6 +183,20 @@ impl Nodes {
         (0..self.len()).try_for_each(|node| self.start(node))
     }
 
+    /// The process id of the node at place `node`, while it runs.
+    #[must_use]
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.nodes.get(node)?.child.as_ref()?.id()
+    }
+
+    /// Whether the node at place `node` is paused.
+    #[must_use]
+    pub fn is_paused(&self, node: usize) -> bool {
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.pause.is_some())
+    }
+
     /// Finds out whether a node that should run has ended.
     ///
     /// # Errors
@@ -199,7 +204,7 @@ impl Nodes {
     /// [`ClusterError::NodeEnded`].
     pub fn check(&mut self) -> Result<(), ClusterError> {
         for node in &mut self.nodes {
-            let Some(child) = &mut node.child else {
+            let Some(child) = node.child.as_mut().filter(|_| !node.stopping) else {
                 continue;
             };
             let ended = child.try_wait().map_err(|source| ClusterError::System {
@@ -215,34 +220,120 @@ impl Nodes {
         Ok(())
     }
 
-    /// Kills the node at place `node` with SIGKILL and waits until the process is gone. Returns
-    /// the moment of the signal.
+    /// Kills the node at place `node` with SIGKILL and waits until the process is gone. A paused one
+    /// dies as it is. Returns the moment of the signal.
     ///
     /// # Errors
     ///
     /// [`ClusterError`], when the system does not let us.
     pub async fn kill(&mut self, node: usize) -> Result<Instant, ClusterError> {
-        let refused = |source| ClusterError::System {
-            what: "to kill a node",
-            source,
-        };
-        let mut child = self.nodes.get_mut(node).and_then(|node| node.child.take());
         let killed = Instant::now();
-        if let Some(child) = &mut child {
-            child.start_kill().map_err(refused)?;
-            let gone = timeout(KILL, child.wait()).await;
-            gone.map_err(|_| ClusterError::NotInTime {
-                what: "the end of a killed process",
-                limit: KILL,
-                missing: format!("node {}", self.id(node)),
-            })?
-            .map_err(refused)?;
+        if let Some(child) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|node| node.child.as_mut())
+        {
+            child.start_kill().map_err(|source| ClusterError::System {
+                what: "to kill a node",
+                source,
+            })?;
         }
+        // Before the process is reaped, so that its id is still its own.
+        self.go_on(node).await?;
+        self.ended(node, KILL).await?;
         Ok(killed)
+    }
+
+    /// Asks the node at place `node` to stop in order, with SIGTERM. [`Nodes::ended`] waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when the system does not let us.
+    pub async fn terminate(&mut self, node: usize) -> Result<(), ClusterError> {
+        let Some(pid) = self.pid(node) else {
+            return Ok(());
+        };
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.stopping = true;
+        }
+        terminate(pid).await
+    }
+
+    /// Waits for the end of the node at place `node`. Returns how it ended, if it ran.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NotInTime`] after `limit`, or what the system says.
+    pub async fn ended(
+        &mut self,
+        node: usize,
+        limit: Duration,
+    ) -> Result<Option<ExitStatus>, ClusterError> {
+        let id = self.id(node);
+        let Some(node) = self.nodes.get_mut(node) else {
+            return Ok(None);
+        };
+        let Some(child) = &mut node.child else {
+            return Ok(None);
+        };
+        let ended = timeout(limit, child.wait()).await;
+        let ended = ended.map_err(|_| ClusterError::NotInTime {
+            what: "the end of a process",
+            limit,
+            missing: format!("node {id}"),
+        })?;
+        node.child = None;
+        Ok(Some(ended.map_err(|source| ClusterError::System {
+            what: "to wait for a node",
+            source,
+        })?))
+    }
+
+    /// Stops the process of the node at place `node` with SIGSTOP, if it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when the system does not let us.
+    pub async fn pause(&mut self, node: usize) -> Result<(), ClusterError> {
+        if let Some(pid) = self.pid(node)
+            && let Some(node) = self.nodes.get_mut(node)
+        {
+            node.pause = Some(Pause::begin(pid).await?);
+        }
+        Ok(())
+    }
+
+    /// Lets a paused node go on with SIGCONT. Returns the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when the system does not let us.
+    pub async fn go_on(&mut self, node: usize) -> Result<Instant, ClusterError> {
+        match self.nodes.get_mut(node).and_then(|node| node.pause.take()) {
+            Some(pause) => pause.end().await,
+            None => Ok(Instant::now()),
+        }
+    }
+
+    /// Gives a node that does not run another address for the others, and tells nobody but itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`], when there is no port or its configuration cannot be written.
+    pub fn relocate(&mut self, node: usize) -> Result<(), ClusterError> {
+        let Some(node) = self.nodes.get(node) else {
+            return Ok(());
+        };
+        self.layout.relocate(node.id)?;
+        self.layout.write(node.id, &node.folder, &node.certificates)
     }
 
     /// Asks all nodes to stop in order, and kills those that do not. Returns what went wrong.
     pub async fn stop(&mut self) -> Vec<String> {
+        // A paused node would not hear us.
+        for node in &mut self.nodes {
+            node.pause = None;
+        }
         let mut children: Vec<(u64, Child)> = self
             .nodes
             .iter_mut()
@@ -311,43 +402,4 @@ pub fn lost_its_port(status: ExitStatus) -> bool {
 /// Kills a process; that it cannot be waited for is nothing that we could mend.
 async fn kill_now(child: &mut Child) {
     drop(timeout(KILL, child.kill()).await);
-}
-
-fn write_config(
-    folder: &Path,
-    node: u64,
-    groups: u64,
-    places: &[Place],
-    certificates: &CredentialFiles,
-) -> Result<(), ClusterError> {
-    let all = || (1..).zip(places);
-    let own = all().find(|&(id, _)| id == node);
-    let own = own.map_or(Place { raft: 0, http: 0 }, |(_, place)| *place);
-    let at = |port| format!("127.0.0.1:{port}");
-    let peers = all().filter(|&(id, _)| id != node);
-    let text = toml::to_string(&NodeFile {
-        cluster: CLUSTER,
-        node,
-        data: &folder.join("data"),
-        listen: at(own.raft),
-        http: at(own.http),
-        peers: peers
-            .map(|(id, place): (u64, _)| format!("{id}={}@{}", at(place.raft), at(place.http)))
-            .collect(),
-        groups,
-        ca: &certificates.ca,
-        cert: &certificates.cert,
-        key: &certificates.key,
-    })?;
-    let path = folder.join("node.toml");
-    fs::write(&path, text).map_err(file("write", &path))
-}
-
-fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ClusterError {
-    let path = path.to_owned();
-    move |source| ClusterError::File {
-        action,
-        path,
-        source,
-    }
 }

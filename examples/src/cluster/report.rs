@@ -12,6 +12,22 @@ use super::observed::Observed;
 use super::options::Options;
 use super::readback::Readback;
 
+/// What a job has found, as everybody is told.
+pub trait Outcome {
+    /// What is wrong with the cluster, in words; empty when it kept its promises.
+    fn faults(&self) -> Vec<String>;
+
+    /// The findings as a table that people can read.
+    fn table(&self) -> String;
+
+    /// The findings as one JSON object.
+    ///
+    /// # Errors
+    ///
+    /// The serializer's own.
+    fn json(&self) -> serde_json::Result<String>;
+}
+
 /// What the main job has found. Times are in milliseconds; those of a kill are absent when nobody
 /// was killed.
 #[derive(Debug, Clone, Serialize)]
@@ -113,10 +129,14 @@ impl Report {
             recovered_ms: drill.map(|drill| millis(drill.recovered)),
         }
     }
+}
 
-    /// What is wrong with the cluster, in words; empty when it kept its promises.
-    #[must_use]
-    pub fn faults(&self) -> Vec<String> {
+impl Outcome for Report {
+    fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.writes_lost > 0 {
             faults.push(format!("{} acknowledged writes are lost", self.writes_lost));
@@ -136,9 +156,7 @@ impl Report {
         faults
     }
 
-    /// The report as a table that people can read.
-    #[must_use]
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         let mut row = |name: &str, value: String| {
@@ -190,7 +208,7 @@ fn percentile(values: &[Duration], percent: usize) -> Option<Duration> {
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,29 +1,79 @@
-//! The main job from its first process to its last, and what is left behind: nothing.
+//! A job from its first process to its last, and what is left behind: nothing.
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use super::client::Clients;
+use super::bad_days::bad_days;
+use super::bad_days::options::BadDaysOptions;
 use super::drill::drill;
 use super::error::ClusterError;
-use super::limits::{KILL_AT_PERCENT, START, START_ATTEMPTS};
+use super::limits::KILL_AT_PERCENT;
 use super::load::Load;
-use super::nodes::{Nodes, lost_its_port};
+use super::nodes::Nodes;
 use super::observed::Observed;
 use super::options::Options;
+use super::power_on::{PowerOnOptions, power_on};
 use super::readback::{read_back, settle};
-use super::report::Report;
-use super::status::{Status, missing};
-use super::wait::{Look, until};
+use super::report::{Outcome, Report};
+use super::start::start;
 use super::workload::Workload;
 use crate::kv::process::one_line;
 use crate::kv::stop::StopSignal;
 
-/// Runs the main job. The result goes to standard output; what is wrong goes to standard error, and
-/// the exit code is not 0 then. No process and, without `--keep`, no file is left behind.
+/// What is to be done with a cluster of node processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Job {
+    /// The main job: writes, and a leader that is killed.
+    Main(Options),
+    /// Many troubles of single nodes.
+    BadDays(BadDaysOptions),
+    /// All nodes at once.
+    PowerOn(PowerOnOptions),
+}
+
+impl Job {
+    fn nodes(&self) -> Result<Nodes, ClusterError> {
+        match self {
+            Self::Main(options) if options.kill_leader && options.nodes < 3 => {
+                Err(ClusterError::TooFewNodes)
+            }
+            Self::Main(options) => Nodes::prepare(options.nodes, options.groups),
+            Self::BadDays(options) => Nodes::prepare(options.nodes, options.groups),
+            // It is about links; nobody writes.
+            Self::PowerOn(options) => Nodes::prepare(options.nodes, 1),
+        }
+    }
+
+    async fn work(&self, nodes: &mut Nodes) -> Result<Box<dyn Outcome>, ClusterError> {
+        Ok(match self {
+            Self::Main(options) => Box::new(main_job(options, nodes).await?),
+            Self::BadDays(options) => Box::new(bad_days(options, nodes).await?),
+            Self::PowerOn(options) => Box::new(power_on(options, nodes).await?),
+        })
+    }
+
+    const fn keep(&self) -> bool {
+        match self {
+            Self::Main(options) => options.keep,
+            Self::BadDays(options) => options.keep,
+            Self::PowerOn(_) => false,
+        }
+    }
+
+    const fn json(&self) -> bool {
+        match self {
+            Self::Main(options) => options.json,
+            Self::BadDays(options) => options.json,
+            Self::PowerOn(options) => options.json,
+        }
+    }
+}
+
+/// Runs a job. The result goes to standard output; what is wrong goes to standard error, and the
+/// exit code is not 0 then. No process and, without `--keep`, no file is left behind.
 #[must_use]
-pub fn run(options: &Options) -> ExitCode {
+pub fn run(job: &Job) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -31,7 +81,7 @@ pub fn run(options: &Options) -> ExitCode {
             what: "threads",
             source,
         });
-    let result = runtime.and_then(|runtime| runtime.block_on(supervise(options)));
+    let result = runtime.and_then(|runtime| runtime.block_on(supervise(job)));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -44,17 +94,14 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Runs the job until it is done or somebody asks to stop, and cleans up in any case. Returns
 /// whether the cluster kept its promises.
-async fn supervise(options: &Options) -> Result<bool, ClusterError> {
-    if options.kill_leader && options.nodes < 3 {
-        return Err(ClusterError::TooFewNodes);
-    }
+async fn supervise(job: &Job) -> Result<bool, ClusterError> {
     let mut signal = StopSignal::listen().map_err(|source| ClusterError::System {
         what: "signals",
         source,
     })?;
-    let mut nodes = Nodes::prepare(options.nodes, options.groups)?;
+    let mut nodes = job.nodes()?;
     let result = tokio::select! {
-        result = job(options, &mut nodes) => result,
+        result = job.work(&mut nodes) => result,
         () = signal.next() => Err(ClusterError::Interrupted),
     };
     let report = match result {
@@ -67,8 +114,8 @@ async fn supervise(options: &Options) -> Result<bool, ClusterError> {
             return Err(error);
         }
     };
-    show(&report, options, &nodes);
-    if options.keep {
+    show(&*report, job, &nodes);
+    if job.keep() {
         eprintln!("the nodes run until ctrl-c");
         signal.next().await;
     }
@@ -84,16 +131,17 @@ async fn supervise(options: &Options) -> Result<bool, ClusterError> {
     if !faults.is_empty() {
         eprint!("{}", nodes.logs());
     }
-    if options.keep {
+    if job.keep() {
         eprintln!("their folder is kept: {}", nodes.keep().display());
     }
     Ok(faults.is_empty())
 }
 
-/// All steps in their order.
-async fn job(options: &Options, nodes: &mut Nodes) -> Result<Report, ClusterError> {
+/// All steps of the main job in their order.
+async fn main_job(options: &Options, nodes: &mut Nodes) -> Result<Report, ClusterError> {
     let mut observed = Observed::default();
-    let clients = start(options, nodes, &mut observed).await?;
+    let workload = Workload::new(options.seed, options.groups, options.value_bytes);
+    let clients = start(nodes, workload, options.clients, &mut observed).await?;
     let mut load = Load::start(&clients, options.clients, options.writes);
     let mut drilled = None;
     if options.kill_leader {
@@ -120,67 +168,18 @@ async fn job(options: &Options, nodes: &mut Nodes) -> Result<Report, ClusterErro
     ))
 }
 
-/// Starts the nodes and waits until they are a cluster; with other ports when somebody takes one
-/// in between.
-async fn start(
-    options: &Options,
-    nodes: &mut Nodes,
-    observed: &mut Observed,
-) -> Result<Arc<Clients>, ClusterError> {
-    for _ in 0..START_ATTEMPTS {
-        let workload = Workload::new(options.seed, options.groups, options.value_bytes);
-        let urls = nodes.urls().to_vec();
-        let clients = Clients::new(urls, options.groups, options.clients, workload)?;
-        nodes.start_all()?;
-        match formed(nodes, &clients, observed).await {
-            Ok(all) => {
-                for (node, status) in all.iter().enumerate() {
-                    for group in status.led() {
-                        clients.remember(group, node);
-                    }
-                }
-                return Ok(Arc::new(clients));
-            }
-            Err(ClusterError::NodeEnded { status, .. }) if lost_its_port(status) => {
-                nodes.kill_all().await;
-                *nodes = Nodes::prepare(options.nodes, options.groups)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(ClusterError::Ports {
-        attempts: START_ATTEMPTS,
-    })
-}
-
-/// Waits until every group has a leader and every two nodes a link.
-async fn formed(
-    nodes: &mut Nodes,
-    clients: &Clients,
-    observed: &mut Observed,
-) -> Result<Vec<Status>, ClusterError> {
-    until("a leader in every group", START, async || {
-        nodes.check()?;
-        Ok(match observed.ask_all(clients, nodes.len()).await {
-            Err(missing) => Look::Missing(missing),
-            Ok(all) => missing(&all).map_or(Look::There(all), Look::Missing),
-        })
-    })
-    .await
-}
-
 /// Prints the result: the JSON, if it is wanted, on the last line.
-fn show(report: &Report, options: &Options, nodes: &Nodes) {
+fn show(report: &dyn Outcome, job: &Job, nodes: &Nodes) {
     let mut out = String::new();
-    if options.keep {
+    if job.keep() {
         for url in nodes.urls() {
             out.push_str(&format!("{url}/status\n"));
         }
     }
     out.push_str(&report.table());
     out.push('\n');
-    if options.json {
-        match serde_json::to_string(report) {
+    if job.json() {
+        match report.json() {
             Ok(json) => out.push_str(&json),
             Err(error) => eprintln!("kv-cluster: no JSON: {error}"),
         }

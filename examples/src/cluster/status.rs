@@ -14,6 +14,20 @@ pub struct Status {
     pub groups: Vec<Group>,
     /// Its links to the others.
     pub links: Vec<Link>,
+    /// The QUIC handshakes that it has begun.
+    #[serde(default)]
+    pub handshakes: Handshakes,
+    /// Its alive tasks.
+    #[serde(default)]
+    pub tasks: u64,
+}
+
+/// The handshakes of a node since it started.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[non_exhaustive]
+pub struct Handshakes {
+    /// Those that it dialled.
+    pub dialled: u64,
 }
 
 /// A group on a node.
@@ -48,8 +62,23 @@ pub struct Link {
     pub connected: bool,
     /// The id of the node that dialled it.
     pub dialled_by: Option<u64>,
+    /// The number of the link that both ends compute; absent where the node does not tell it.
+    #[serde(default)]
+    pub link_id: Option<String>,
+    /// Milliseconds that the link has been there, or gone.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// Live connections with this peer now.
+    #[serde(default)]
+    pub links: u64,
     /// The most live connections with this peer at any time.
     pub links_max: u64,
+    /// Links with this peer since the node started.
+    #[serde(default)]
+    pub links_total: u64,
+    /// Calls, requests and transfers to this peer that are in flight.
+    #[serde(default)]
+    pub in_flight: u64,
     /// From the node's start, or the loss of the link before, to this link.
     pub established_in_ms: Option<u64>,
     /// From the first packet of the handshake to admission.

@@ -23,6 +23,6 @@ pub use config::{Config, ConfigError, Settings};
 pub use folder::{DataFolder, FolderError};
 pub use host::{GroupRaft, HostError, KvHost};
 pub use node::{Node, NodeError};
-pub use status::LinkStatus;
+pub use status::{HandshakeStatus, LinkStatus, NetworkStatus};
 pub use store::{Store, StoreError, StoreOptions};
 pub use types::{Applied, Command, KvNode, TypeConfig};

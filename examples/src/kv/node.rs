@@ -29,7 +29,7 @@ use super::config::Config;
 use super::folder::{DataFolder, FolderError};
 use super::host::{HostError, KvHost, raft_config};
 use super::http;
-use super::status::LinkStatus;
+use super::status::{HandshakeStatus, LinkStatus, NetworkStatus};
 use super::store::{Store, StoreError, StoreOptions};
 
 /// Below the data folder: what the transport keeps of this node's runs.
@@ -219,7 +219,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let handle = self.running.transport.handle();
         let host = Arc::clone(&self.running.host);
-        let router = http::router(Arc::clone(&host), Box::new(move || links(&handle)));
+        let router = http::router(Arc::clone(&host), Box::new(move || network(&handle)));
         let refuse = async move {
             stop.await;
             host.refuse_requests();
@@ -280,11 +280,18 @@ impl Running {
     }
 }
 
-/// The links as the front shows them.
-fn links(transport: &TransportHandle) -> Vec<LinkStatus> {
+/// The transport as the front shows it.
+fn network(transport: &TransportHandle) -> NetworkStatus {
     let own = transport.node_id().get();
     let links = transport.status().into_iter();
-    links.map(|link| link_status(own, link)).collect()
+    let handshakes = transport.handshakes();
+    NetworkStatus {
+        links: links.map(|link| link_status(own, link)).collect(),
+        handshakes: HandshakeStatus {
+            dialled: handshakes.dialled,
+            accepted: handshakes.accepted,
+        },
+    }
 }
 
 fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
@@ -300,6 +307,7 @@ fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
             LinkState::Parked(_) => "parked",
             _ => "down",
         },
+        since_ms: millis(link.since),
         rtt_us: link.rtt.map(micros),
         boot: link.boot.map(|boot| format!("{boot:032x}")),
         epoch: link.epoch,
@@ -308,6 +316,7 @@ fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
         dialled_by: link.boot.map(|_| if link.dialled { own } else { peer }),
         links: link.links,
         links_max: link.links_max,
+        in_flight: link.in_flight,
         links_total: link.links_total,
         established_in_ms: link.established_in.map(millis),
         handshake_ms: link.handshake.map(millis),

@@ -17,6 +17,8 @@ pub struct LinkStatus {
     pub connected: bool,
     /// `up`, `dialling`, `down` or `parked` (the peer refused for good).
     pub state: &'static str,
+    /// Milliseconds that it has been so.
+    pub since_ms: u64,
     /// The measured round-trip time, in microseconds.
     pub rtt_us: Option<u64>,
     /// The peer's boot, as 32 hexadecimal digits: a number so large that JSON readers round it.
@@ -33,6 +35,8 @@ pub struct LinkStatus {
     pub links: u32,
     /// The most live connections with this proven peer at any time.
     pub links_max: u32,
+    /// Calls, requests and transfers to this peer that are in flight.
+    pub in_flight: usize,
     /// Links with this peer since the node started.
     pub links_total: u64,
     /// Milliseconds from this node's start, or from the loss of the link before, to this link.
@@ -55,6 +59,37 @@ impl LinkStatus {
     }
 }
 
+/// QUIC handshakes since the node started, whatever became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HandshakeStatus {
+    /// Those that this node dialled.
+    pub dialled: u64,
+    /// Those that others dialled.
+    pub accepted: u64,
+}
+
+/// What the transport says of itself; whoever runs it fills it in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetworkStatus {
+    /// Every peer's link.
+    pub links: Vec<LinkStatus>,
+    /// Handshakes with all peers together.
+    pub handshakes: HandshakeStatus,
+}
+
+impl NetworkStatus {
+    /// These links, and no handshakes yet.
+    #[must_use]
+    pub fn new(links: Vec<LinkStatus>) -> Self {
+        Self {
+            links,
+            ..Self::default()
+        }
+    }
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -67,6 +102,10 @@ pub struct NodeStatus {
     pub groups: Vec<GroupStatus>,
     /// Every peer's link.
     pub links: Vec<LinkStatus>,
+    /// Handshakes with all peers together.
+    pub handshakes: HandshakeStatus,
+    /// Tasks of the process that are alive; what serves this answer is among them.
+    pub tasks: usize,
     /// What the store has written.
     pub store: StoreStatus,
 }
@@ -140,22 +179,26 @@ impl GroupStatus {
 }
 
 impl NodeStatus {
-    /// The node as it is now; `links` is what the transport says of its links.
+    /// The node as it is now; `network` is what the transport says of itself. Outside of a tokio
+    /// runtime there are no tasks to count.
     ///
     /// # Errors
     ///
     /// [`StoreError`], when a group cannot be read.
-    pub fn of(host: &KvHost, links: Vec<LinkStatus>) -> Result<Self, StoreError> {
+    pub fn of(host: &KvHost, network: NetworkStatus) -> Result<Self, StoreError> {
         let groups = host
             .groups()
             .iter()
             .map(|(&group, raft)| GroupStatus::of(host, group, raft));
         let stats = host.store().stats();
+        let runtime = tokio::runtime::Handle::try_current();
         Ok(Self {
             cluster: host.config().cluster.clone(),
             node: host.config().node,
             groups: groups.collect::<Result<_, _>>()?,
-            links,
+            links: network.links,
+            handshakes: network.handshakes,
+            tasks: runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             store: StoreStatus {
                 synced_commits: stats.synced_commits,
                 unsynced_commits: stats.unsynced_commits,

@@ -11,7 +11,7 @@ use quicraft_examples::kv::shard::group_of;
 use quicraft_examples::kv::store::limits::{KEY_BYTES, VALUE_BYTES};
 use quicraft_examples::kv::types::Vote;
 use quicraft_examples::kv::{
-    Config, GroupRaft, KvHost, LinkStatus, Settings, StoreOptions, TypeConfig,
+    Config, GroupRaft, KvHost, LinkStatus, NetworkStatus, Settings, StoreOptions, TypeConfig,
 };
 use redb::backends::InMemoryBackend;
 use reqwest::header::{LOCATION, RETRY_AFTER};
@@ -75,10 +75,10 @@ impl Front {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let links = Box::new(|| vec![LinkStatus::new(9)]);
+        let network = Box::new(|| NetworkStatus::new(vec![LinkStatus::new(9)]));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
-        let server = tokio::spawn(serve(listener, router(Arc::clone(&host), links), stopped));
+        let server = tokio::spawn(serve(listener, router(Arc::clone(&host), network), stopped));
         let redirect = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder()
             .redirect(redirect)

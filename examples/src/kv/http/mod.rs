@@ -38,30 +38,30 @@ use tokio::time::timeout;
 
 use self::refusal::Refusal;
 use super::host::{GroupRaft, KvHost};
-use super::status::{LinkStatus, NodeStatus};
+use super::status::{NetworkStatus, NodeStatus};
 use super::store::limits::{KEY_BYTES, VALUE_BYTES};
 use super::types::Command;
 
 /// How long open requests may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Says what the transport's links are like now; it must not block.
-pub type Links = Box<dyn Fn() -> Vec<LinkStatus> + Send + Sync>;
+/// Says what the transport is like now; it must not block.
+pub type Network = Box<dyn Fn() -> NetworkStatus + Send + Sync>;
 
 struct Front {
     host: Arc<KvHost>,
-    links: Links,
+    network: Network,
     requests: Semaphore,
 }
 
 type Shared = State<Arc<Front>>;
 
 /// All paths of the store, on `host`.
-pub fn router(host: Arc<KvHost>, links: Links) -> Router {
+pub fn router(host: Arc<KvHost>, network: Network) -> Router {
     let requests = host.config().max_requests;
     let front = Arc::new(Front {
         host,
-        links,
+        network,
         requests: Semaphore::new(requests),
     });
     let keys = get(read).put(write).delete(remove).fallback(wrong_method);
@@ -280,7 +280,7 @@ fn leader(raft: &GroupRaft) -> Option<u64> {
 }
 
 async fn status(State(front): Shared) -> Result<Json<NodeStatus>, Refusal> {
-    NodeStatus::of(&front.host, (front.links)())
+    NodeStatus::of(&front.host, (front.network)())
         .map(Json)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -1,0 +1,208 @@
+//! What nodes hold when nothing happens: links, calls in flight, tasks, descriptors.
+//!
+//! All of it is as it was before the first event, or something has leaked. Which node leads a group
+//! may have changed, and a leader has a task for each follower, so the tasks of all nodes are
+//! compared in one sum; descriptors do not depend on who leads, so each node has its own number.
+//! Both are counted while the append stream of every group is open, right after a write to each.
+
+use tokio::time::{Duration, Instant};
+
+use super::super::client::Clients;
+use super::super::error::ClusterError;
+use super::super::limits::{REST, STEADY, STEADY_LOOKS};
+use super::super::nodes::Nodes;
+use super::super::observed::Observed;
+use super::super::seen::descriptors;
+use super::super::status::{Status, missing};
+use super::super::wait::{Look, until};
+
+/// What the nodes hold, in the order of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holding {
+    /// Alive tasks of each node.
+    pub tasks: Vec<u64>,
+    /// Open descriptors of each node.
+    pub descriptors: Vec<u64>,
+}
+
+/// How the nodes came to rest after the last event.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Rest {
+    /// From the last event; absent if they did not in time.
+    pub took: Option<Duration>,
+    /// What was missing at the last look, if anything was.
+    pub missing: Option<String>,
+    /// What the nodes held at the last look.
+    pub holding: Holding,
+    /// What they said at the last look.
+    pub all: Vec<Status>,
+}
+
+/// Waits until what the nodes hold stands still: the numbers before the first event.
+///
+/// # Errors
+///
+/// [`ClusterError`], when they do not in time.
+pub async fn steady(
+    nodes: &mut Nodes,
+    watchers: &Clients,
+    observed: &mut Observed,
+) -> Result<Holding, ClusterError> {
+    let (mut last, mut equal) = (Holding::default(), 0);
+    until("nodes that stand still", STEADY, async || {
+        nodes.check()?;
+        let (all, now) = match look(nodes, watchers, observed).await? {
+            Look::There(seen) => seen,
+            Look::Missing(missing) => return Ok(Look::Missing(missing)),
+        };
+        if let Some(missing) = missing(&all).or_else(|| in_flight(&all)) {
+            equal = 0;
+            return Ok(Look::Missing(missing));
+        }
+        equal = if now == last { equal + 1 } else { 0 };
+        last = now;
+        Ok(if equal >= STEADY_LOOKS {
+            Look::There(last.clone())
+        } else {
+            Look::Missing(format!("the same numbers again: {last:?}"))
+        })
+    })
+    .await
+}
+
+/// Waits until the nodes are as they were `before`, at most [`REST`] from `since`.
+///
+/// # Errors
+///
+/// [`ClusterError`], when a node ends by itself; that they do not come to rest is in the answer.
+pub async fn rest(
+    nodes: &mut Nodes,
+    watchers: &Clients,
+    observed: &mut Observed,
+    before: &Holding,
+    since: Instant,
+) -> Result<Rest, ClusterError> {
+    let mut rest = Rest::default();
+    let left = (since + REST).saturating_duration_since(Instant::now());
+    let waited = until("nodes at rest", left, async || {
+        nodes.check()?;
+        let (all, holding) = match look(nodes, watchers, observed).await? {
+            Look::There(seen) => seen,
+            Look::Missing(missing) => return Ok(Look::Missing(missing)),
+        };
+        let missing = missing(&all)
+            .or_else(|| links(&all))
+            .or_else(|| in_flight(&all))
+            .or_else(|| differs(before, &holding));
+        (rest.all, rest.holding) = (all, holding);
+        Ok(missing.map_or(Look::There(()), Look::Missing))
+    })
+    .await;
+    match waited {
+        Ok(()) => rest.took = Some(since.elapsed()),
+        Err(ClusterError::NotInTime { missing, .. }) => rest.missing = Some(missing),
+        Err(error) => return Err(error),
+    }
+    Ok(rest)
+}
+
+/// Counts descriptors first: nobody asks a node for anything then.
+async fn look(
+    nodes: &Nodes,
+    watchers: &Clients,
+    observed: &mut Observed,
+) -> Result<Look<(Vec<Status>, Holding)>, ClusterError> {
+    let mut holding = Holding::default();
+    for node in 0..nodes.len() {
+        let Some(pid) = nodes.pid(node) else {
+            return Ok(Look::Missing(format!("node {}", nodes.id(node))));
+        };
+        holding.descriptors.push(descriptors(pid)?);
+    }
+    Ok(match observed.ask_all(watchers, nodes.len()).await {
+        Ok(all) => {
+            holding.tasks = all.iter().map(|status| status.tasks).collect();
+            Look::There((all, holding))
+        }
+        Err(missing) => Look::Missing(missing),
+    })
+}
+
+/// What is wrong with the links: each node has one to each other node, and both ends of it name
+/// the same one, where they name it.
+pub(in super::super) fn links(all: &[Status]) -> Option<String> {
+    for status in all {
+        for link in &status.links {
+            let (node, peer) = (status.node, link.peer);
+            if link.links != 1 {
+                return Some(format!("one link: {node} has {} to {peer}", link.links));
+            }
+            let other = all.iter().find(|other| other.node == peer);
+            let back = other.and_then(|other| other.links.iter().find(|back| back.peer == node));
+            if back.is_some_and(|back| back.link_id != link.link_id) {
+                return Some(format!("the same link at {node} and {peer}"));
+            }
+        }
+    }
+    None
+}
+
+fn in_flight(all: &[Status]) -> Option<String> {
+    all.iter().find_map(|status| {
+        let busy = status.links.iter().find(|link| link.in_flight > 0)?;
+        Some(format!(
+            "an end of {} calls from node {} to {}",
+            busy.in_flight, status.node, busy.peer
+        ))
+    })
+}
+
+fn differs(before: &Holding, now: &Holding) -> Option<String> {
+    let sum = |tasks: &[u64]| tasks.iter().sum::<u64>();
+    (sum(&before.tasks) != sum(&now.tasks) || before.descriptors != now.descriptors)
+        .then(|| format!("what was there before: {before:?}, and now: {now:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(tasks: &[u64], descriptors: &[u64]) -> Holding {
+        Holding {
+            tasks: tasks.to_vec(),
+            descriptors: descriptors.to_vec(),
+        }
+    }
+
+    fn status(node: u64, links: u64, in_flight: u64, id: &str) -> Status {
+        let json = serde_json::json!({
+            "node": node,
+            "groups": [],
+            "links": [{ "peer": 3 - node, "connected": true, "links": links, "links_max": 1,
+                        "in_flight": in_flight, "link_id": id }],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn leaders_may_move_but_nothing_may_leak() {
+        let before = holding(&[30, 20, 20], &[9, 9, 9]);
+        assert_eq!(differs(&before, &holding(&[20, 30, 20], &[9, 9, 9])), None);
+        assert!(differs(&before, &holding(&[20, 31, 20], &[9, 9, 9])).is_some());
+        assert!(differs(&before, &holding(&[30, 20, 20], &[8, 10, 9])).is_some());
+    }
+
+    #[test]
+    fn links_and_calls_are_looked_at() {
+        let one = status(1, 1, 0, "a");
+        let pair = [one.clone(), status(2, 1, 0, "a")];
+        assert_eq!(links(&pair).or_else(|| in_flight(&pair)), None);
+        let other = links(&[one.clone(), status(2, 1, 0, "b")]).unwrap();
+        assert!(other.contains("the same link"), "{other}");
+        assert!(links(&[one.clone(), status(2, 2, 0, "a")]).is_some());
+        let busy = in_flight(&[one, status(2, 1, 4, "a")]).unwrap();
+        assert!(busy.contains("4 calls from node 2 to 1"), "{busy}");
+    }
+}
