@@ -216,13 +216,16 @@ pub(crate) async fn write_loop(
 ) {
     let mut batch = Vec::new();
     let mut frames = Vec::new();
+    // The connection has the other end of the queue, so an idle queue would keep both for ever.
+    let quic = link.quic.clone();
+    let ended = quic.closed();
+    tokio::pin!(ended);
     loop {
-        if queue
-            .queue
-            .recv_many(&mut batch, CONTROL_WRITE_FRAMES_MAX)
-            .await
-            == 0
-        {
+        let taken = tokio::select! {
+            taken = queue.queue.recv_many(&mut batch, CONTROL_WRITE_FRAMES_MAX) => taken,
+            _ = &mut ended => return,
+        };
+        if taken == 0 {
             return;
         }
         // Whoever is about to queue a frame gets the chance to join this write: 1.4 times the
