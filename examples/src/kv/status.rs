@@ -31,8 +31,12 @@ pub struct LinkStatus {
     pub bytes_received: u64,
     /// The id of the node that dialled.
     pub dialled_by: Option<u64>,
-    /// Live connections with this proven peer now.
+    /// The same 32 hexadecimal digits at both ends of one link.
+    pub link_id: Option<String>,
+    /// Live connections with this proven peer now; those that drain are not counted.
     pub links: u32,
+    /// Connections that finish their calls because a newer one is the link.
+    pub draining: usize,
     /// The most live connections with this proven peer at any time.
     pub links_max: u32,
     /// Calls, requests and transfers to this peer that are in flight.
