@@ -152,15 +152,13 @@ impl PeerState {
         }
     }
 
-    /// Wakes the keeper of the machine's times, and starts it with the first of them.
+    /// Wakes the keeper of the machine's times. The first event starts it, due or not: a node with
+    /// a quiet past has as many tasks as one with a bad day behind it, so a leak can be seen.
     fn keep(self: &Arc<Self>, local: &Arc<LocalNode>) {
-        if lock(&self.life).next_due().is_none() {
-            return;
-        }
-        if self.kept.swap(true, Ordering::AcqRel) {
-            self.timer.notify_one();
-        } else {
+        if !self.kept.swap(true, Ordering::AcqRel) {
             drop(local.spawn(keeper(Arc::clone(local), Arc::clone(self))));
+        } else if lock(&self.life).next_due().is_some() {
+            self.timer.notify_one();
         }
     }
 
