@@ -13,7 +13,6 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::bad_days::rest::links;
 use super::client::Clients;
 use super::error::ClusterError;
 use super::limits::{BOUND, GLANCE, START, START_ATTEMPTS};
@@ -21,7 +20,7 @@ use super::nodes::{Nodes, lost_its_port};
 use super::observed::Observed;
 use super::report::{Outcome, millis};
 use super::seen::udp_ports;
-use super::status::{Status, missing};
+use super::status::{Status, missing, not_one_link};
 use super::wait::{Look, until};
 use super::workload::Workload;
 
@@ -101,7 +100,7 @@ async fn mesh(options: &PowerOnOptions, nodes: &mut Nodes) -> Result<PowerOnRepo
             Ok(all) => all,
             Err(missing) => return Ok(Look::Missing(missing)),
         };
-        let missing = missing(&all).or_else(|| links(&all));
+        let missing = missing(&all).or_else(|| not_one_link(&all));
         Ok(missing.map_or_else(|| Look::There((youngest(&all, now), all)), Look::Missing))
     })
     .await

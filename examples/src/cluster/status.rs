@@ -62,8 +62,7 @@ pub struct Link {
     pub connected: bool,
     /// The id of the node that dialled it.
     pub dialled_by: Option<u64>,
-    /// The number of the link that both ends compute; absent where the node does not tell it.
-    #[serde(default)]
+    /// The number of the link, the same at both of its ends.
     pub link_id: Option<String>,
     /// Milliseconds that the link has been there, or gone.
     #[serde(default)]
@@ -71,6 +70,9 @@ pub struct Link {
     /// Live connections with this peer now.
     #[serde(default)]
     pub links: u64,
+    /// Connections that finish their calls because a newer one is the link.
+    #[serde(default)]
+    pub draining: u64,
     /// The most live connections with this peer at any time.
     pub links_max: u64,
     /// Links with this peer since the node started.
@@ -134,6 +136,30 @@ pub fn missing(all: &[Status]) -> Option<String> {
     None
 }
 
+/// What is wrong with the links in these answers: each node has exactly one to each other, nothing
+/// drains beside it, and both of its ends name the same one.
+#[must_use]
+pub fn not_one_link(all: &[Status]) -> Option<String> {
+    for status in all {
+        let node = status.node;
+        for link in &status.links {
+            let peer = link.peer;
+            if (link.links, link.draining) != (1, 0) {
+                return Some(format!(
+                    "one link between nodes {node} and {peer}: {node} has {} and {} that drain",
+                    link.links, link.draining
+                ));
+            }
+            let other = all.iter().find(|other| other.node == peer);
+            let back = other.and_then(|other| other.links.iter().find(|back| back.peer == node));
+            if back.is_none_or(|back| back.link_id != link.link_id) {
+                return Some(format!("the same link at both nodes {node} and {peer}"));
+            }
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +178,30 @@ mod tests {
                         "established_in_ms": 1, "handshake_ms": 1 }],
         });
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_link_has_two_ends() {
+        let ends = |links: u64, draining: u64, id: &str| {
+            let end = |node: u64, id: &str, links: u64, draining: u64| {
+                let json = serde_json::json!({
+                    "node": node, "groups": [],
+                    "links": [{ "peer": 3 - node, "connected": true, "links": links,
+                                "draining": draining, "links_max": 1, "link_id": id }],
+                });
+                serde_json::from_value(json).unwrap()
+            };
+            not_one_link(&[end(1, "a", 1, 0), end(2, id, links, draining)])
+        };
+        assert_eq!(ends(1, 0, "a"), None);
+        for wrong in [
+            ends(1, 0, "b"),
+            ends(2, 0, "a"),
+            ends(0, 0, "a"),
+            ends(1, 1, "a"),
+        ] {
+            assert!(wrong.is_some_and(|wrong| wrong.contains("nodes ")));
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ const GONE: (u64, u64) = (100, 3_000);
 /// How long a node is paused, in milliseconds: up to the idle timeout of its links, 4 s.
 const PAUSED: (u64, u64) = (100, 4_200);
 
-/// Between two troubles, in milliseconds: often less than an election takes.
-const BETWEEN: (u64, u64) = (50, 1_200);
+/// Between two troubles, in milliseconds: shorter and longer than an election takes.
+const BETWEEN: (u64, u64) = (50, 2_000);
 
 /// One trouble in so many begins while another node has one.
 const SECOND: u64 = 5;
