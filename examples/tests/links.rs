@@ -179,7 +179,7 @@ async fn both_lead(cluster: &mut Cluster) {
     let begun = Instant::now();
     loop {
         cluster.works().await;
-        let all = cluster.until("leaders", |all| missing(all)).await;
+        let all = cluster.until("leaders", missing).await;
         led.extend(
             all.iter()
                 .filter(|one| !one.led().is_empty())

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use quicraft_certs::{
-    CredentialError, CredentialFiles, CredentialSettings, CredentialStore, Credentials,
+    CredentialError, CredentialFiles, CredentialSettings, CredentialStore, Credentials, FileStamp,
     ReplaceError,
 };
 use tokio::time::sleep;
