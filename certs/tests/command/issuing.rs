@@ -240,6 +240,19 @@ fn a_ca_of_the_library_is_adopted() {
 }
 
 #[test]
+fn one_command_at_a_time_works_with_a_ca() {
+    let desk = Desk::with_ca();
+    let issue = format!("node issue --cluster prod.example --id 1 {CA} --out one");
+    desk.ok(&format!("crl {CA}"));
+    let lock = std::fs::File::open(desk.path("safe/ca.record.lock")).unwrap();
+    fs4::FileExt::lock(&lock).unwrap();
+    desk.fails(&issue, 1, "try again when it has finished");
+    assert!(!desk.path("one").exists());
+    drop(lock);
+    desk.ok(&issue);
+}
+
+#[test]
 fn commands_at_once_lose_no_certificate() {
     let desk = Desk::with_ca();
     let running: Vec<_> = (1..=4)

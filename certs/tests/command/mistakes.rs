@@ -1,6 +1,8 @@
 //! Each mistake: its exit code, and the one line that says what to type instead.
 
-use crate::desk::{CA, DAY, Desk, authority_of, issued, now};
+use quicraft_certs::{Authority, AuthorityOptions, WallClock};
+
+use crate::desk::{CA, DAY, Desk, at, authority_of, issued, now, prod};
 
 const ISSUE: &str =
     "node issue --cluster prod.example --id 2 --ca certs --ca-key safe/ca.key --out two";
@@ -232,6 +234,37 @@ fn a_ca_outside_its_dates() {
     desk.fails("bundle --ca certs/ca.crt --out both", 1, "leave it out");
     desk.put_authority(&authority_of(now() + DAY));
     desk.fails(ISSUE, 1, "set the clock of this machine");
+}
+
+#[test]
+fn what_nodes_would_refuse_is_not_handed_out() {
+    let desk = Desk::empty();
+    // An intermediate that is valid, below a CA that has expired.
+    let mut options = AuthorityOptions::default();
+    options.clock = WallClock::manual(at(now() - 100 * DAY));
+    options.not_after = Some(at(now() - 10));
+    let root = Authority::with_options(prod(), options).unwrap();
+    desk.put_authority(&root.intermediate().unwrap());
+    desk.warned(&format!("ca adopt {CA}"), "--cert");
+    desk.fails(
+        ISSUE,
+        1,
+        "nodes would refuse the new certificate: a certificate of the chain expired",
+    );
+    assert!(!desk.path("two").exists());
+    assert!(!desk.read("safe/ca.record.json").contains("serial"));
+}
+
+#[test]
+fn an_intermediate_issues_too() {
+    let desk = Desk::empty();
+    let root = authority_of(now());
+    desk.put_authority(&root.intermediate().unwrap());
+    desk.warned(&format!("ca adopt {CA}"), "--cert");
+    desk.ok(ISSUE);
+    desk.write("root.crt", root.root_pem());
+    desk.ok("verify --cert two/node-2.crt --key two/node-2.key --ca root.crt");
+    desk.ok("doctor two");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::date::{DAY, date};
 use crate::failure::Failure;
 use crate::record::Record;
 use crate::report::Report;
+use crate::verify::in_words;
 
 /// How long a node's certificate is valid if nothing else is said.
 const NODE_DAYS: u64 = 90;
@@ -206,7 +207,13 @@ impl OpenAuthority {
     /// gets it.
     pub(crate) fn take_down(&mut self, certificate: &NodeCertificate) -> Result<(), Failure> {
         let cluster = self.authority.cluster().clone();
-        prove(certificate, cluster, self.authority.now())?;
+        prove(certificate, cluster, self.authority.now()).map_err(|refusal| {
+            let (rule, words) = in_words(&refusal);
+            Failure::new(
+                rule,
+                format!("nodes would refuse the new certificate: {words}"),
+            )
+        })?;
         self.record.add(certificate);
         self.record.save()
     }
