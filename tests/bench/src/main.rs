@@ -2,7 +2,9 @@
 
 mod file_machine;
 mod memory;
+mod pair;
 mod snapshot_memory;
+mod snapshot_resume;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +23,11 @@ enum Measurement {
     /// One of the two processes of `snapshot-memory`; started by it.
     #[command(hide = true)]
     SnapshotMemoryNode(snapshot_memory::NodeOptions),
+    /// What a snapshot sends through three cuts of its link, and whether it survives its receiver.
+    SnapshotResume(snapshot_resume::Options),
+    /// One of the two processes of `snapshot-resume`; started by it.
+    #[command(hide = true)]
+    SnapshotResumeNode(snapshot_resume::NodeOptions),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,6 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))
+        }
+        Measurement::SnapshotResume(options) => runtime.block_on(snapshot_resume::run(options)),
+        Measurement::SnapshotResumeNode(options) => {
+            runtime.block_on(snapshot_resume::run_node(options))
         }
     }
 }
