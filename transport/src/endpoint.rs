@@ -328,11 +328,13 @@ impl TransportHandle {
     }
 
     /// Runs a task that ends when the transport stops.
+    #[cfg(feature = "serde")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.local.spawn(task));
     }
 
     /// One of the bounded places for sending snapshots, once there is one.
+    #[cfg(feature = "serde")]
     pub(crate) async fn snapshot_slot(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
         let slots = Arc::clone(&self.local.snapshot_slots);
         slots.acquire_owned().await.ok()

@@ -17,6 +17,10 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "they are the names of the subcommands; others measure other things"
+)]
 enum Measurement {
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
