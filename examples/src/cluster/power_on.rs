@@ -34,6 +34,9 @@ pub struct PowerOnOptions {
     /// Milliseconds that the mesh may take from the last bound socket on
     #[arg(long, default_value_t = 2_000)]
     pub mesh_ms: u64,
+    /// Handshakes for each pair, on average, that are too many
+    #[arg(long, default_value_t = 2)]
+    pub handshakes: u64,
     /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
@@ -61,6 +64,8 @@ pub struct PowerOnReport {
     pub handshakes: u64,
     /// The same for each pair, on average.
     pub handshakes_per_pair: f64,
+    /// What is too many of them.
+    pub handshakes_limit: u64,
 }
 
 /// Starts all nodes at once and waits for a link between every two.
@@ -120,6 +125,7 @@ async fn mesh(options: &PowerOnOptions, nodes: &mut Nodes) -> Result<PowerOnRepo
         links_established: established / 2,
         handshakes,
         handshakes_per_pair: handshakes as f64 / pairs.max(1) as f64,
+        handshakes_limit: options.handshakes,
     })
 }
 
@@ -172,10 +178,10 @@ impl Outcome for PowerOnReport {
                 self.links_max
             ));
         }
-        if self.handshakes >= 2 * self.pairs {
+        if self.handshakes >= self.handshakes_limit * self.pairs {
             faults.push(format!(
-                "{} handshakes for {} pairs are 2 or more for each",
-                self.handshakes, self.pairs
+                "{} handshakes for {} pairs are {} or more for each",
+                self.handshakes, self.pairs, self.handshakes_limit
             ));
         }
         faults
@@ -218,6 +224,7 @@ mod tests {
             links_established: 36,
             handshakes,
             handshakes_per_pair: 0.0,
+            handshakes_limit: 2,
         }
     }
 
