@@ -96,12 +96,11 @@ impl World {
             Action::Bar { place } => {
                 self.budget.bars -= 1;
                 self.process_mut(place).admits = false;
-                self.feed(place, LifeEvent::Admissible(false));
-                self.close_all(place, CloseCode::NotMember);
+                self.feed(place, LifeEvent::Barred(CloseCode::NotMember));
             }
             Action::Admit { place } => {
                 self.process_mut(place).admits = true;
-                self.feed(place, LifeEvent::Admissible(true));
+                self.feed(place, LifeEvent::Admitted);
             }
             other => unreachable!("{other:?} is done elsewhere"),
         }

@@ -69,7 +69,7 @@ impl Sample {
             sample.feed(LifeEvent::Eager(false));
         }
         if state != "Barred" {
-            sample.feed(LifeEvent::Admissible(true));
+            sample.feed(LifeEvent::Admitted);
         }
         let failed = |setback| LifeEvent::DialEnded(DialEnd::Failed(setback));
         match state {
@@ -133,8 +133,10 @@ fn lost(sample: &mut Sample, ending: Ending) -> Vec<LifeAction> {
 }
 
 const EVENTS: [Event; 14] = [
-    ("admitted", |s| s.feed(LifeEvent::Admissible(true))),
-    ("barred", |s| s.feed(LifeEvent::Admissible(false))),
+    ("admitted", |s| s.feed(LifeEvent::Admitted)),
+    ("barred", |s| {
+        s.feed(LifeEvent::Barred(CloseCode::Suspended))
+    }),
     ("wanted", |s| s.feed(LifeEvent::Wanted)),
     ("eager", |s| s.feed(LifeEvent::Eager(true))),
     ("changed", |s| s.feed(LifeEvent::Changed)),

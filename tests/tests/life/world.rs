@@ -202,7 +202,7 @@ impl World {
             admits: true,
             eager,
         });
-        self.feed(place, LifeEvent::Admissible(true));
+        self.feed(place, LifeEvent::Admitted);
         self.feed(place, LifeEvent::Eager(eager));
     }
 

@@ -28,6 +28,28 @@ pub enum Standing {
     Suspended,
 }
 
+impl Standing {
+    /// The code for a node that may not enter, whatever its key.
+    #[must_use]
+    pub const fn bars(self) -> Option<CloseCode> {
+        match self {
+            Self::Member { .. } => None,
+            Self::Removed => Some(CloseCode::Removed),
+            Self::Unknown => Some(CloseCode::NotMember),
+            Self::Suspended => Some(CloseCode::Suspended),
+        }
+    }
+
+    /// The code for a node that may not enter with this key.
+    #[must_use]
+    pub fn refuses(self, key_hash: [u8; 32]) -> Option<CloseCode> {
+        match self {
+            Self::Member { pin: Some(pin) } if pin != key_hash => Some(CloseCode::KeyNotPinned),
+            other => other.bars(),
+        }
+    }
+}
+
 /// What this node is, as far as admission compares it.
 #[derive(Clone, Debug)]
 #[expect(
@@ -186,26 +208,16 @@ fn membership(
     standing: Standing,
 ) -> Result<(), AdmissionRefusal> {
     let node = peer.certified;
-    match standing {
-        Standing::Member { pin: None } => Ok(()),
-        Standing::Member { pin: Some(pin) } if pin == peer.key_hash => Ok(()),
-        Standing::Member { pin: Some(_) } => Err(AdmissionRefusal::new(
-            CloseCode::KeyNotPinned,
-            format!("the roster pins another key for node {node}"),
-        )),
-        Standing::Removed => Err(AdmissionRefusal::new(
-            CloseCode::Removed,
-            format!("node {node} was removed from cluster {}", me.cluster),
-        )),
-        Standing::Unknown => Err(AdmissionRefusal::new(
-            CloseCode::NotMember,
-            format!("the roster of node {} does not know node {node}", me.node),
-        )),
-        Standing::Suspended => Err(AdmissionRefusal::new(
-            CloseCode::Suspended,
-            format!("node {node} is suspended here"),
-        )),
-    }
+    let Some(code) = standing.refuses(peer.key_hash) else {
+        return Ok(());
+    };
+    let detail = match standing {
+        Standing::Member { .. } => format!("the roster pins another key for node {node}"),
+        Standing::Removed => format!("node {node} was removed from cluster {}", me.cluster),
+        Standing::Unknown => format!("the roster of node {} does not know node {node}", me.node),
+        Standing::Suspended => format!("node {node} is suspended here"),
+    };
+    Err(AdmissionRefusal::new(code, detail))
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ pub enum LifeEvent {
     Wanted,
     /// Whether a link is kept also while no call needs it.
     Eager(bool),
-    /// Whether the roster lets the peer in.
-    Admissible(bool),
+    /// The roster lets the peer in.
+    Admitted,
+    /// The roster does not let the peer in any more; what it still has is closed with this code.
+    Barred(CloseCode),
     /// An address, a pin, our credentials or an operator's word changed: dialling may help now.
     Changed,
     /// A new connection is wanted in the place of the link, which lives on until then.

@@ -209,11 +209,8 @@ impl PeerLife {
         match event {
             LifeEvent::Wanted => self.reach.wanted(out),
             LifeEvent::Eager(eager) => self.reach.eager(settings, eager, now, out),
-            LifeEvent::Admissible(admissible) => {
-                let linked = self.record.link().is_some();
-                self.reach
-                    .admissible(settings, admissible, linked, now, out);
-            }
+            LifeEvent::Admitted => self.reach.admitted(settings, now, out),
+            LifeEvent::Barred(code) => self.barred(code, out),
             LifeEvent::Changed => self.reach.changed(out),
             LifeEvent::Renew => self.reach.renew(out),
             LifeEvent::DialEnded(end) => self.reach.dial_ended(settings, end, now, random, out),
@@ -239,6 +236,17 @@ impl PeerLife {
     /// Forgets the epochs of the peer, so that one restored from a backup may enter.
     pub const fn forget(&mut self) {
         self.record.forget();
+    }
+
+    /// Closes everything at once: a link that is only about to be gone would be taken for one if the
+    /// peer is admitted again meanwhile.
+    fn barred(&mut self, code: CloseCode, actions: &mut Vec<LifeAction>) {
+        self.drains.clear();
+        self.handover = None;
+        let closed = self.record.clear();
+        let close = |connection| LifeAction::Close(connection, code);
+        actions.extend(closed.into_iter().map(close));
+        self.reach.barred();
     }
 
     fn lost(

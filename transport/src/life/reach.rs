@@ -154,26 +154,24 @@ impl Reach {
         }
     }
 
-    pub(super) fn admissible(
+    pub(super) fn admitted(
         &mut self,
         settings: &LifeSettings,
-        admissible: bool,
-        linked: bool,
         now: Instant,
         actions: &mut Vec<LifeAction>,
     ) {
-        match (self.state, admissible) {
-            (LifeState::Stopped, _) | (LifeState::Barred, false) => {}
-            (LifeState::Barred, true) if linked => self.up(settings, now),
-            (LifeState::Barred, true) => {
-                self.backoff.reset();
-                self.state = LifeState::Idle;
-                if self.eager {
-                    self.begin(settings, now, actions);
-                }
+        if self.state == LifeState::Barred {
+            self.backoff.reset();
+            self.state = LifeState::Idle;
+            if self.eager {
+                self.begin(settings, now, actions);
             }
-            (_, true) => {}
-            (_, false) => self.state = LifeState::Barred,
+        }
+    }
+
+    pub(super) fn barred(&mut self) {
+        if self.state != LifeState::Stopped {
+            self.state = LifeState::Barred;
         }
     }
 

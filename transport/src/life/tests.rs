@@ -42,7 +42,7 @@ impl Sample {
     /// The peer is in the roster.
     fn admitted(dials_first: bool, eager: bool) -> Self {
         let mut sample = Self::new(dials_first, eager);
-        drop(sample.feed(LifeEvent::Admissible(true)));
+        drop(sample.feed(LifeEvent::Admitted));
         sample
     }
 
@@ -101,7 +101,7 @@ fn id(number: u64) -> ConnectionId {
 #[test]
 fn the_smaller_id_dials_at_once_and_the_larger_after_its_grace() {
     let mut smaller = Sample::new(true, true);
-    let actions = smaller.feed(LifeEvent::Admissible(true));
+    let actions = smaller.feed(LifeEvent::Admitted);
     assert_eq!(actions, [LifeAction::Dial]);
     let mut larger = Sample::admitted(false, true);
     assert_eq!(larger.waits(GRACE), [LifeAction::Dial]);
@@ -112,7 +112,7 @@ fn the_smaller_id_dials_at_once_and_the_larger_after_its_grace() {
 fn a_dial_of_the_peer_that_is_near_is_worth_a_grace_to_the_smaller_id_too() {
     let mut sample = Sample::new(true, true);
     assert_eq!(sample.feed(LifeEvent::Approached), []);
-    assert_eq!(sample.feed(LifeEvent::Admissible(true)), []);
+    assert_eq!(sample.feed(LifeEvent::Admitted), []);
     assert_eq!(sample.feed(LifeEvent::Receded), []);
     assert_eq!(sample.waits(GRACE), [LifeAction::Dial]);
 }
@@ -324,10 +324,10 @@ fn a_silent_incumbent_is_closed_and_its_place_is_free() {
 fn nothing_is_dialled_after_a_stop_or_while_the_roster_bars_the_peer() {
     for (event, state) in [
         (LifeEvent::Stop, LifeState::Stopped),
-        (LifeEvent::Admissible(false), LifeState::Barred),
+        (LifeEvent::Barred(CloseCode::Removed), LifeState::Barred),
     ] {
         let mut sample = Sample::up(1, true, true);
-        assert_eq!(sample.feed(event), []);
+        drop(sample.feed(event));
         for event in [LifeEvent::Wanted, LifeEvent::Changed, LifeEvent::Renew] {
             assert_eq!(sample.feed(event), [], "{event:?} in {state:?}");
         }
@@ -335,6 +335,23 @@ fn nothing_is_dialled_after_a_stop_or_while_the_roster_bars_the_peer() {
         assert_eq!(*sample.life.state(), state);
         assert_eq!(sample.life.next_due(), None);
     }
+}
+
+#[test]
+fn who_is_barred_loses_everything_at_once_and_starts_anew_when_admitted() {
+    let mut sample = Sample::up(1, true, true);
+    drop(sample.adopt(2, true));
+    let close = |number| LifeAction::Close(id(number), CloseCode::Suspended);
+    let barred = LifeEvent::Barred(CloseCode::Suspended);
+    assert_eq!(sample.feed(barred), [close(2), close(1)]);
+    assert_eq!(sample.feed(barred), []);
+    assert_eq!(*sample.life.state(), LifeState::Barred);
+    assert_eq!(sample.life.record().link(), None);
+    // Admitted again before the closed link is known to be gone: that it goes then changes nothing.
+    assert_eq!(sample.feed(LifeEvent::Admitted), [LifeAction::Dial]);
+    let ours = Ending::Ours(CloseCode::Suspended);
+    assert_eq!(sample.lose(2, ours), []);
+    assert_eq!(*sample.life.state(), LifeState::Dialling);
 }
 
 #[test]

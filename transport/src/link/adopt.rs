@@ -15,7 +15,7 @@ use super::peer_state::PeerState;
 use super::quic;
 use super::serve::accept_streams;
 use super::stats::LastClose;
-use crate::admission::{Candidate, ProvenNode, Standing};
+use crate::admission::{Candidate, ProvenNode};
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::Introduction;
@@ -51,7 +51,7 @@ pub(super) fn adopt(
     let (is_link, actions) = {
         let mut life = lock(&peer.life);
         // What was true at Hello may not be any more.
-        check_standing(local, peer)?;
+        check_standing(local, &link)?;
         let (is_link, actions) = match life.adopt(&candidate, dialled, now) {
             Adoption::Link(actions) => (true, actions),
             Adoption::Loser(actions) => (false, actions),
@@ -102,18 +102,16 @@ fn settle(
     }
 }
 
-/// Whether the peer may (still) be adopted.
-fn check_standing(local: &LocalNode, peer: &PeerState) -> Result<(), HandshakeFailure> {
+/// Whether the connection may (still) be adopted.
+fn check_standing(local: &LocalNode, link: &Connection) -> Result<(), HandshakeFailure> {
     if local.stop.is_cancelled() {
         return Err(refusal(CloseCode::Shutdown, "this node stops"));
     }
-    let code = match local.roster.standing(peer.node) {
-        Standing::Member { .. } => return Ok(()),
-        Standing::Removed => CloseCode::Removed,
-        Standing::Suspended => CloseCode::Suspended,
-        Standing::Unknown => CloseCode::NotMember,
-    };
-    Err(refusal(code, "the roster has changed"))
+    let standing = local.roster.standing(link.peer.node);
+    match standing.refuses(link.certificate().key_hash()) {
+        None => Ok(()),
+        Some(code) => Err(refusal(code, "the roster has changed")),
+    }
 }
 
 /// Remembers the key of a peer that is here for the first time, where the host wants that.
@@ -167,7 +165,7 @@ async fn watch_end(link: Arc<Connection>) {
     link.leave_live();
     link.control.fail_all();
     let (peer, local) = (&link.peer, &link.local);
-    peer.forget(&link);
+    let was_link = peer.forget(&link);
     let (ending, reason) = link.ending(&error);
     let code = match ending {
         Ending::ByPeer(code) | Ending::Ours(code) => Some(code),
@@ -180,7 +178,6 @@ async fn watch_end(link: Arc<Connection>) {
         reason: reason.clone(),
         at: now,
     });
-    let was_link = lock(&peer.life).record().link() == Some(link.id());
     if was_link {
         *lock(&peer.lost_at) = Some(now);
     }

@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 
 use super::PeerState;
 use super::connection::OwnCertificate;
+use super::peer_state::random;
 use super::transfer::SendRate;
-use crate::admission::{ConnectionId, LocalFacts, Standing};
+use crate::admission::{ConnectionId, LocalFacts};
 use crate::close::CloseCode;
 use crate::event::Events;
 use crate::life::{LifeEvent, LifeSettings};
@@ -206,8 +207,14 @@ impl LocalNode {
             return;
         }
         self.update_need(peer);
-        let member = matches!(self.roster.standing(peer.node), Standing::Member { .. });
-        peer.feed(self, LifeEvent::Admissible(member));
+        peer.step(self, |life, now| {
+            // Read under the lock of the life: an older answer never comes behind a newer one.
+            let event = match self.roster.standing(peer.node).bars() {
+                None => LifeEvent::Admitted,
+                Some(code) => LifeEvent::Barred(code),
+            };
+            life.handle(event, now, random())
+        });
     }
 
     /// Tells a peer's life whether a link is kept without calls.

@@ -24,6 +24,8 @@ use crate::life::{LifeAction, LifeEvent, LifeSettings, LifeState, PeerLife};
 pub(crate) struct Phase {
     pub(crate) state: LinkState,
     pub(crate) since: Instant,
+    /// Which connection is the link. Another one is news to whoever found the last one closed.
+    link: Option<ConnectionId>,
 }
 
 /// Everything about one peer.
@@ -64,6 +66,7 @@ impl PeerState {
         let (phase, _) = watch::channel(Phase {
             state,
             since: Instant::now(),
+            link: None,
         });
         Self {
             node,
@@ -92,20 +95,23 @@ impl PeerState {
 
     /// Tells the peer's life what happened, and does what follows from it.
     pub(crate) fn feed(self: &Arc<Self>, local: &Arc<LocalNode>, event: LifeEvent) {
-        let actions = {
-            let mut life = lock(&self.life);
-            let actions = life.handle(event, Instant::now(), random());
-            self.show(&life);
-            actions
-        };
-        self.act(local, actions);
+        self.step(local, |life, now| life.handle(event, now, random()));
     }
 
     /// Ends a probe. A silent incumbent is closed.
     pub(crate) fn probe_ended(self: &Arc<Self>, local: &Arc<LocalNode>, outcome: ProbeOutcome) {
+        self.step(local, |life, now| life.probe_ended(outcome, now, random()));
+    }
+
+    /// Takes one step of the peer's life under its lock, and does what follows from it.
+    pub(crate) fn step(
+        self: &Arc<Self>,
+        local: &Arc<LocalNode>,
+        step: impl FnOnce(&mut PeerLife, Instant) -> Vec<LifeAction>,
+    ) {
         let actions = {
             let mut life = lock(&self.life);
-            let actions = life.probe_ended(outcome, Instant::now(), random());
+            let actions = step(&mut life, Instant::now());
             self.show(&life);
             actions
         };
@@ -164,15 +170,14 @@ impl PeerState {
 
     /// Shows the machine's state to callers; an unchanged one keeps its time.
     pub(crate) fn show(&self, life: &PeerLife) {
-        let state = self.shown(life.state());
+        let (state, link) = (self.shown(life.state()), life.record().link());
         self.phase.send_if_modified(|phase| {
-            if phase.state == state {
+            if phase.state != state {
+                phase.since = Instant::now();
+            } else if phase.link == link {
                 return false;
             }
-            *phase = Phase {
-                state,
-                since: Instant::now(),
-            };
+            (phase.state, phase.link) = (state, link);
             true
         });
     }
@@ -220,19 +225,20 @@ impl PeerState {
         found.map(Arc::clone)
     }
 
-    /// Takes new calls away from a connection, if it is the link.
-    pub(crate) fn unlink(&self, connection: &Connection) {
+    /// Takes new calls away from a connection. Returns whether it was the link.
+    pub(crate) fn unlink(&self, connection: &Connection) -> bool {
         let same = |link: &Arc<Connection>| link.id() == connection.id();
-        self.link.rcu(|current| match current {
+        let before = self.link.rcu(|current| match current {
             Some(link) if same(link) => None,
             current => current.clone(),
         });
+        before.is_some_and(|link| same(&link))
     }
 
-    /// Forgets a connection that has ended.
-    pub(crate) fn forget(&self, connection: &Connection) {
-        self.unlink(connection);
+    /// Forgets a connection that has ended. Returns whether it was the link.
+    pub(crate) fn forget(&self, connection: &Connection) -> bool {
         lock(&self.connections).retain(|known| known.id() != connection.id());
+        self.unlink(connection)
     }
 
     /// Lets go of all connections, because this node stops. No other is adopted from then on.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::Connection;
 use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
-use crate::admission::Standing;
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::life::LifeEvent;
@@ -25,8 +25,7 @@ pub(crate) async fn roster_loop(local: Arc<LocalNode>) {
             }
         }
         for peer in local.peers() {
-            local.update_standing(&peer);
-            end_links(&local, &peer);
+            evict(&local, &peer);
             let entry = local.roster.get(peer.node);
             let before = entries.insert(peer.node, entry.clone());
             // Whoever was not reached where it was may be where it is now.
@@ -40,27 +39,27 @@ pub(crate) async fn roster_loop(local: Arc<LocalNode>) {
     }
 }
 
-/// Closes what a peer that may not enter any more still has.
-fn end_links(local: &LocalNode, peer: &PeerState) {
+/// Tells the peer's life how the roster stands to it, and closes what may not be there any more.
+fn evict(local: &Arc<LocalNode>, peer: &Arc<PeerState>) {
     // A9: who may not be here loses what it has.
-    let (code, pin) = match local.roster.standing(peer.node) {
-        Standing::Removed => (CloseCode::Removed, None),
-        Standing::Suspended => (CloseCode::Suspended, None),
-        Standing::Member { pin: Some(pin) } => (CloseCode::KeyNotPinned, Some(pin)),
-        Standing::Unknown => (CloseCode::NotMember, None),
-        Standing::Member { pin: None } => return,
+    let standing = local.roster.standing(peer.node);
+    let refused = |connection: &Arc<Connection>| {
+        let code = standing.refuses(connection.certificate().key_hash());
+        code.map(|code| (Arc::clone(connection), code))
     };
-    let connections = lock(&peer.connections).clone();
-    for connection in connections {
-        if pin != Some(connection.certificate().key_hash()) {
-            local.events.raise(Event::Evicted {
-                peer: peer.node,
-                address: connection.address(),
-                code,
-                detail: "the roster has changed".to_owned(),
-            });
-            connection.close(code, "");
-        }
+    let evicted: Vec<_> = lock(&peer.connections).iter().filter_map(refused).collect();
+    for (connection, code) in &evicted {
+        local.events.raise(Event::Evicted {
+            peer: peer.node,
+            address: connection.address(),
+            code: *code,
+            detail: "the roster has changed".to_owned(),
+        });
+    }
+    // Closes all that a barred peer has; what is left has the wrong key.
+    local.update_standing(peer);
+    for (connection, code) in evicted {
+        connection.close(code, "");
     }
 }
 

@@ -205,13 +205,17 @@ impl PeerRecord {
                 self.answered_at = Some(now);
                 Vec::new()
             }
-            ProbeOutcome::Silent => {
-                let closed = self.link().into_iter().chain(self.draining()).collect();
-                self.link = None;
-                self.draining.clear();
-                closed
-            }
+            ProbeOutcome::Silent => self.clear(),
         }
+    }
+
+    /// Forgets all connections of the peer and returns them: they must be closed now.
+    #[must_use = "the connections must be closed"]
+    pub fn clear(&mut self) -> Vec<ConnectionId> {
+        let link = self.link.take();
+        let mut connections: Vec<_> = link.into_iter().collect();
+        connections.append(&mut self.draining);
+        connections
     }
 
     /// Makes an admitted candidate the link. Returns the connection that drains from now on.
