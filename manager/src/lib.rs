@@ -1,13 +1,14 @@
 //! Many Raft groups on one transport: what belongs to a cluster rather than to one group.
 //!
-//! **What is here:** the names of groups ([`GroupName`]) and the families of shards with their stable
-//! hash from key to shard ([`ShardFamily`]). Both are pure: no task, no network, no storage.
+//! **What is here:** the [`RaftManager`], which holds any number of groups of any `RaftTypeConfig` on
+//! one transport; proposals and linearizable reads from any node, which find the leader of their
+//! group and wait for it ([`Group::propose`], [`Group::read`]); what is done to all groups, with a
+//! bound and a result for each ([`RaftManager::for_all_groups`]); the names of groups ([`GroupName`])
+//! and the families of shards with their stable hash from key to shard ([`ShardFamily`]).
 //!
-//! **What is not here yet:** the manager itself. It will run any number of groups of any
-//! `RaftTypeConfig` on one transport, found a cluster, change the membership of many groups in one
-//! go, forward proposals to leaders, balance and drain leaders, shut down in order, and show one
-//! status. Until then a host does with its groups what it did before: it makes each `Raft` with the
-//! factory of `quicraft_transport::raft`, serves it, and calls openraft for the rest.
+//! **What is not here yet:** founding a cluster, the change of membership of many groups in one go,
+//! balancing and draining leaders, and one status of the whole cluster. Until then a host founds its
+//! groups and changes their members with openraft's own handle, [`Group::raft`].
 //!
 //! A name is for people; on the wire a group is a number, `quicraft_transport::GroupId`. Which
 //! number a name has is the host's to decide and to keep.
@@ -25,10 +26,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config;
+mod error;
+mod forward;
+mod group;
 mod group_name;
+mod manager;
 mod shard_family;
 mod shard_hash;
 
+pub use config::{InvalidConfig, RaftManagerConfig};
+pub use error::{NodeAt, OperationError, RequestError, StartGroupError};
+pub use group::{Group, GroupOperations, GroupSpec, GroupStatus, Proposed, RequestOptions};
 pub use group_name::{GroupName, InvalidGroupName};
+pub use manager::{GroupResult, RaftManager};
 pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutOfRange};
 pub use shard_hash::shard_hash;

@@ -35,7 +35,7 @@ impl MemoryData for Cursor<Vec<u8>> {
 }
 
 /// Snapshots in memory: `Cursor<Vec<u8>>`, `Vec<u8>`, or a host's own [`MemoryData`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemorySnapshots<D = Cursor<Vec<u8>>> {
     bytes_max: u64,
     data: PhantomData<fn() -> D>,

@@ -1,0 +1,117 @@
+//! What a host may set. Every retry, wait and bound of the manager stands here, with its default.
+
+use std::time::Duration;
+
+/// The settings of a [`RaftManager`](crate::RaftManager).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RaftManagerConfig {
+    /// Proposals and reads of one group that may be under way from this node, forwarded ones
+    /// included; one more is refused as [`RequestError::Overloaded`](crate::RequestError), at once.
+    /// Default 4,096: at 10 ms for a commit that is 400,000 a second.
+    pub requests_max: usize,
+    /// The first wait after a leader was not found or could not serve. Default 20 ms: a hint is
+    /// followed without a wait, so this is only for elections and lost links, and a transfer of
+    /// leadership takes about as long.
+    pub retry_min: Duration,
+    /// The longest of these waits, which double. Default 250 ms: shorter than an election, so that
+    /// a new leader is found soon after it was elected. A leader that becomes known here ends every
+    /// wait at once.
+    pub retry_max: Duration,
+    /// Groups that are worked on at the same time by what is done to many. Default 32.
+    pub parallelism: usize,
+    /// How long one group may take to shut down. Default 10 s; what is not down then is reported,
+    /// and ends with its process.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for RaftManagerConfig {
+    fn default() -> Self {
+        Self {
+            requests_max: 4_096,
+            retry_min: Duration::from_millis(20),
+            retry_max: Duration::from_millis(250),
+            parallelism: 32,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidConfig {
+    /// A bound or a time of 0.
+    #[error("{setting} is 0; nothing would ever be done")]
+    Zero {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The shortest wait is longer than the longest.
+    #[error("retry_min ({min:?}) is longer than retry_max ({max:?})")]
+    Retry {
+        /// The shortest wait.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+}
+
+impl RaftManagerConfig {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`] names the first that cannot be.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let zero = [
+            ("requests_max", self.requests_max == 0),
+            ("retry_min", self.retry_min.is_zero()),
+            ("parallelism", self.parallelism == 0),
+            ("shutdown_timeout", self.shutdown_timeout.is_zero()),
+        ];
+        if let Some(&(setting, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(InvalidConfig::Zero { setting });
+        }
+        if self.retry_min > self.retry_max {
+            return Err(InvalidConfig::Retry {
+                min: self.retry_min,
+                max: self.retry_max,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let config = RaftManagerConfig::default();
+        config.validate().unwrap();
+        assert_eq!(config.requests_max, 4_096);
+        assert_eq!(config.retry_min, Duration::from_millis(20));
+        assert_eq!(config.retry_max, Duration::from_millis(250));
+        assert_eq!(config.parallelism, 32);
+        assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn each_setting_that_cannot_be_is_named() {
+        let of = |change: fn(&mut RaftManagerConfig)| {
+            let mut config = RaftManagerConfig::default();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(of(|c| c.requests_max = 0).starts_with("requests_max"));
+        assert!(of(|c| c.retry_min = Duration::ZERO).starts_with("retry_min"));
+        assert!(of(|c| c.parallelism = 0).starts_with("parallelism"));
+        assert!(of(|c| c.shutdown_timeout = Duration::ZERO).starts_with("shutdown_timeout"));
+        assert!(of(|c| c.retry_max = Duration::from_millis(19)).contains("20ms"));
+        let mut equal = RaftManagerConfig::default();
+        equal.retry_max = equal.retry_min;
+        equal.validate().unwrap();
+    }
+}

@@ -1,0 +1,125 @@
+//! What a forwarded request and its answer look like. It must not know who sends them.
+//!
+//! A request is the command alone; group, sender and deadline stand in the frame. An answer is one
+//! byte, the kind, and the codec's encoding of what that kind carries.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use quicraft_transport::raft::{Codec as _, CodecError, RaftCodec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The methods of a group beside Raft's own, which are below 256.
+pub(crate) mod method {
+    /// A command for the leader; the answer is what applying it gave.
+    pub(crate) const PROPOSE: u16 = 0x100;
+    /// A question for the leader: up to where must a state machine have applied for a read now?
+    pub(crate) const READ_POINT: u16 = 0x101;
+}
+
+/// What a node answers that was asked as the leader of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer<T> {
+    /// It is done.
+    Done(T),
+    /// Not done: the node does not lead. It may know who does.
+    NotLeader(Option<u64>),
+    /// Not done: the node leads, but cannot serve now. Why, in words.
+    NotNow(String),
+    /// It may be done or not: the node lost its leadership under it. Why, in words.
+    Unknown(String),
+    /// The group on that node has failed. Why, in words.
+    Failed(String),
+}
+
+/// Why bytes are no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// Nothing, or a kind that there is not.
+    #[error("an answer of kind {0:?}")]
+    Kind(Option<u8>),
+    /// The rest is no encoding.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+const DONE: u8 = 0;
+const NOT_LEADER: u8 = 1;
+const NOT_NOW: u8 = 2;
+const UNKNOWN: u8 = 3;
+const FAILED: u8 = 4;
+
+impl<T: Serialize + DeserializeOwned> Answer<T> {
+    pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
+        let mut bytes = BytesMut::new();
+        match self {
+            Self::Done(result) => {
+                bytes.put_u8(DONE);
+                RaftCodec::encode(result, &mut bytes)?;
+            }
+            Self::NotLeader(leader) => {
+                bytes.put_u8(NOT_LEADER);
+                RaftCodec::encode(leader, &mut bytes)?;
+            }
+            Self::NotNow(why) => {
+                bytes.put_u8(NOT_NOW);
+                RaftCodec::encode(why, &mut bytes)?;
+            }
+            Self::Unknown(why) => {
+                bytes.put_u8(UNKNOWN);
+                RaftCodec::encode(why, &mut bytes)?;
+            }
+            Self::Failed(why) => {
+                bytes.put_u8(FAILED);
+                RaftCodec::encode(why, &mut bytes)?;
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, AnswerError> {
+        let Some((&kind, rest)) = bytes.split_first() else {
+            return Err(AnswerError::Kind(None));
+        };
+        Ok(match kind {
+            DONE => Self::Done(RaftCodec::decode(rest)?),
+            NOT_LEADER => Self::NotLeader(RaftCodec::decode(rest)?),
+            NOT_NOW => Self::NotNow(RaftCodec::decode(rest)?),
+            UNKNOWN => Self::Unknown(RaftCodec::decode(rest)?),
+            FAILED => Self::Failed(RaftCodec::decode(rest)?),
+            other => return Err(AnswerError::Kind(Some(other))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_as_they_were_written() {
+        let answers = [
+            Answer::Done((7_u64, "applied".to_owned())),
+            Answer::NotLeader(None),
+            Answer::NotLeader(Some(3)),
+            Answer::NotNow("its lease has run out".to_owned()),
+            Answer::Unknown("leadership was lost".to_owned()),
+            Answer::Failed("the disk is full".to_owned()),
+        ];
+        for answer in answers {
+            let bytes = answer.encode().unwrap();
+            assert_eq!(Answer::decode(&bytes).unwrap(), answer);
+            assert!(
+                Answer::<(u64, String)>::decode(&bytes[..bytes.len() - 1]).is_err(),
+                "{answer:?} cut by a byte"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused_by_name() {
+        let nothing = Answer::<u64>::decode(&[]).unwrap_err();
+        assert!(matches!(nothing, AnswerError::Kind(None)));
+        let other = Answer::<u64>::decode(&[5, 0]).unwrap_err();
+        assert!(matches!(other, AnswerError::Kind(Some(5))));
+    }
+}

@@ -1,0 +1,287 @@
+//! The groups of a node, of whatever types, and what is done to all of them. It must not know what a
+//! group holds.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
+use openraft::RaftTypeConfig;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use quicraft_transport::raft::SnapshotIo;
+use quicraft_transport::{GroupId, TransportHandle};
+
+use crate::config::{InvalidConfig, RaftManagerConfig};
+use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
+use crate::{GroupName, OperationError, StartGroupError};
+
+/// Any number of Raft groups of any type configs on one transport.
+///
+/// Cloning gives another handle on the same manager. Dropping handles stops nothing; call
+/// [`RaftManager::shut_down`] before the transport's own shutdown.
+#[derive(Clone)]
+pub struct RaftManager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    transport: TransportHandle,
+    config: Arc<RaftManagerConfig>,
+    groups: Mutex<Groups>,
+}
+
+#[derive(Default)]
+struct Groups {
+    by_name: BTreeMap<GroupName, Slot>,
+    stopping: bool,
+}
+
+/// What a name stands for. A group that is being started holds its name and its number already.
+enum Slot {
+    Starting(GroupId),
+    Running(Arc<dyn GroupOperations>),
+}
+
+impl Slot {
+    fn id(&self) -> GroupId {
+        match self {
+            Self::Starting(id) => *id,
+            Self::Running(group) => group.id(),
+        }
+    }
+}
+
+/// What came of an operation on one group.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GroupResult<T> {
+    /// The group.
+    pub group: GroupName,
+    /// What came of it.
+    pub result: Result<T, OperationError>,
+}
+
+impl std::fmt::Debug for RaftManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftManager")
+            .field("node", &self.shared.transport.node_id())
+            .field("groups", &self.group_names())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RaftManager {
+    /// A manager without groups.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`] names a setting that cannot be.
+    pub fn new(
+        transport: TransportHandle,
+        config: RaftManagerConfig,
+    ) -> Result<Self, InvalidConfig> {
+        config.validate()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                transport,
+                config: Arc::new(config),
+                groups: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &RaftManagerConfig {
+        &self.shared.config
+    }
+
+    /// Starts a group on this node: peers reach it before it may campaign.
+    ///
+    /// # Errors
+    ///
+    /// [`StartGroupError`]; nothing of the group runs then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the group is not here, and its name and number are free again.
+    pub async fn start_group<C, L, SM, S>(
+        &self,
+        spec: GroupSpec<L, SM, S>,
+    ) -> Result<Group<C, SM>, StartGroupError>
+    where
+        C: RaftTypeConfig<NodeId = u64>,
+        C::D: Clone,
+        L: RaftLogStorage<C>,
+        SM: RaftStateMachine<C, SnapshotData = S::Data>,
+        S: SnapshotIo + Clone,
+    {
+        let place = self.reserve(&spec.name, spec.id)?;
+        let config = Arc::clone(&self.shared.config);
+        let group = Group::start(&self.shared.transport, config, spec).await?;
+        if let Err(stopping) = place.fill(Arc::new(group.clone())) {
+            drop(group.shut_down().await);
+            return Err(stopping);
+        }
+        Ok(group)
+    }
+
+    fn reserve(&self, name: &GroupName, id: GroupId) -> Result<Place<'_>, StartGroupError> {
+        let mut groups = self.groups();
+        let group = name.clone();
+        if groups.stopping {
+            return Err(StartGroupError::ShuttingDown { group });
+        }
+        if groups.by_name.contains_key(name) {
+            return Err(StartGroupError::NameTaken { group });
+        }
+        let holder = groups.by_name.iter().find(|(_, slot)| slot.id() == id);
+        if let Some((holder, _)) = holder {
+            let holder = holder.clone();
+            return Err(StartGroupError::IdTaken { group, id, holder });
+        }
+        groups.by_name.insert(group.clone(), Slot::Starting(id));
+        Ok(Place {
+            manager: self,
+            name: Some(group),
+        })
+    }
+
+    /// Takes a group from this node: from the reach of peers first, then its Raft is shut down. What
+    /// it has stored stays with the host.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::UnknownGroup`], or that the Raft did not end in order; the group is gone
+    /// from the manager all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the group is gone, and its Raft may go on ending by itself.
+    pub async fn remove_group(&self, name: &GroupName) -> Result<(), OperationError> {
+        let group = self.operations(name)?;
+        // Its number stays taken until its Raft is down.
+        let result = group.shut_down().await;
+        self.groups().by_name.remove(name);
+        result
+    }
+
+    /// The names of all groups of this node, in order.
+    #[must_use]
+    pub fn group_names(&self) -> Vec<GroupName> {
+        self.running()
+            .iter()
+            .map(|group| group.name().clone())
+            .collect()
+    }
+
+    /// A group of any type.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::UnknownGroup`].
+    pub fn operations(&self, name: &GroupName) -> Result<Arc<dyn GroupOperations>, OperationError> {
+        match self.groups().by_name.get(name) {
+            Some(Slot::Running(group)) => Ok(Arc::clone(group)),
+            Some(Slot::Starting(_)) | None => Err(OperationError::UnknownGroup {
+                group: name.clone(),
+            }),
+        }
+    }
+
+    /// How all groups stand on this node, in the order of their names.
+    #[must_use]
+    pub fn group_status(&self) -> Vec<GroupStatus> {
+        self.running().iter().map(|group| group.status()).collect()
+    }
+
+    /// Does something to every group of this node, [`RaftManagerConfig::parallelism`] at a time, and
+    /// returns what came of each, in the order of the names. One failure stops no other.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, groups whose turn has not come are left alone.
+    pub async fn for_all_groups<T, F>(&self, operation: F) -> Vec<GroupResult<T>>
+    where
+        F: Fn(Arc<dyn GroupOperations>) -> BoxFuture<'static, Result<T, OperationError>>,
+    {
+        let results = stream::iter(self.running()).map(|group| {
+            let name = group.name().clone();
+            let running = operation(group);
+            async move {
+                GroupResult {
+                    group: name,
+                    result: running.await,
+                }
+            }
+        });
+        results
+            .buffered(self.shared.config.parallelism)
+            .collect()
+            .await
+    }
+
+    /// Starts no group any more, takes all groups from the reach of peers and of the host, and shuts
+    /// their Rafts down. Returns what came of each.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, call it again: it goes on.
+    pub async fn shut_down(&self) -> Vec<GroupResult<()>> {
+        self.groups().stopping = true;
+        let results = self.for_all_groups(|group| Box::pin(async move { group.shut_down().await }));
+        let results = results.await;
+        let mut groups = self.groups();
+        for result in &results {
+            groups.by_name.remove(&result.group);
+        }
+        results
+    }
+
+    fn running(&self) -> Vec<Arc<dyn GroupOperations>> {
+        let groups = self.groups();
+        let running = groups.by_name.values().filter_map(|slot| match slot {
+            Slot::Running(group) => Some(Arc::clone(group)),
+            Slot::Starting(_) => None,
+        });
+        running.collect()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        // A map is whole between two calls, whoever panicked.
+        self.shared
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name and a number that are held for a group that is being started; given back when dropped.
+struct Place<'a> {
+    manager: &'a RaftManager,
+    name: Option<GroupName>,
+}
+
+impl Place<'_> {
+    fn fill(mut self, group: Arc<dyn GroupOperations>) -> Result<(), StartGroupError> {
+        let mut groups = self.manager.groups();
+        let stopping = groups.stopping;
+        let Some(name) = self.name.take() else {
+            return Ok(());
+        };
+        if stopping {
+            groups.by_name.remove(&name);
+            return Err(StartGroupError::ShuttingDown { group: name });
+        }
+        groups.by_name.insert(name, Slot::Running(group));
+        Ok(())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            self.manager.groups().by_name.remove(&name);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The promises of the manager, held in simulation: real quinn, virtual time, three nodes.
+
+mod cluster;
+mod groups;
+mod requests;
