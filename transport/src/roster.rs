@@ -144,7 +144,8 @@ impl Roster {
         }
     }
 
-    /// Adds a node, or replaces what is known of it. Takes effect at the next dial and handshake.
+    /// Adds a node, or replaces what is known of it. Takes effect at the next dial and handshake. A
+    /// suspended node stays suspended.
     ///
     /// Two nodes may have the same address for a while, as they do when one moves to where the
     /// other was: the certificate says who is really there.
@@ -153,31 +154,7 @@ impl Roster {
     ///
     /// [`RosterError`]; the roster is unchanged then.
     pub fn insert(&self, entry: RosterEntry) -> Result<(), RosterError> {
-        let node = entry.node;
-        let count = entry.addresses.len();
-        if count > ADDRESSES_MAX {
-            return Err(RosterError::TooManyAddresses {
-                node,
-                count,
-                limit: ADDRESSES_MAX,
-            });
-        }
-        let mut slots = self.slots();
-        match slots.get(&node) {
-            Some(Slot::Removed) => return Err(RosterError::Removed(node)),
-            None if known(&slots) >= PEERS_MAX => {
-                return Err(RosterError::Full {
-                    node,
-                    limit: PEERS_MAX,
-                });
-            }
-            Some(Slot::Member(known)) if *known == entry => return Ok(()),
-            _ => {}
-        }
-        slots.insert(node, Slot::Member(entry));
-        drop(slots);
-        self.shared.changed.send_modify(|version| *version += 1);
-        Ok(())
+        self.put(entry.node, |_| entry)
     }
 
     /// Learns where a node is, as `insert` does, but keeps what else is known of it.
@@ -186,10 +163,52 @@ impl Roster {
     ///
     /// [`RosterError`]; the roster is unchanged then.
     pub fn learn(&self, node: NodeId, addresses: Vec<PeerAddress>) -> Result<(), RosterError> {
-        let known = self.get(node);
-        let mut entry = known.unwrap_or_else(|| RosterEntry::new(node, Vec::new()));
-        entry.addresses = addresses;
-        self.insert(entry)
+        self.put(node, |known| {
+            let mut entry = known.map_or_else(|| RosterEntry::new(node, Vec::new()), Clone::clone);
+            entry.addresses = addresses;
+            entry
+        })
+    }
+
+    /// Puts what `make` makes of the present entry in its place, in one step: what else changes it,
+    /// a pin for example, comes before or after.
+    fn put(
+        &self,
+        node: NodeId,
+        make: impl FnOnce(Option<&RosterEntry>) -> RosterEntry,
+    ) -> Result<(), RosterError> {
+        let mut slots = self.slots();
+        let place = slots.get(&node);
+        let known = match place {
+            Some(Slot::Removed) => return Err(RosterError::Removed(node)),
+            Some(Slot::Member(known) | Slot::Suspended(known)) => Some(known),
+            None => None,
+        };
+        let entry = make(known);
+        let count = entry.addresses.len();
+        if count > ADDRESSES_MAX {
+            return Err(RosterError::TooManyAddresses {
+                node,
+                count,
+                limit: ADDRESSES_MAX,
+            });
+        }
+        let slot = match place {
+            Some(Slot::Member(known)) if *known == entry => return Ok(()),
+            // The drill goes on.
+            Some(Slot::Suspended(_)) => Slot::Suspended(entry),
+            None if members_and_suspended(&slots) >= PEERS_MAX => {
+                return Err(RosterError::Full {
+                    node,
+                    limit: PEERS_MAX,
+                });
+            }
+            _ => Slot::Member(entry),
+        };
+        slots.insert(node, slot);
+        drop(slots);
+        self.shared.changed.send_modify(|version| *version += 1);
+        Ok(())
     }
 
     /// Pins the key of a node that has no pin yet. Returns whether it was pinned now.
@@ -282,7 +301,7 @@ impl Roster {
 }
 
 /// Nodes that were not removed; the removed ones are remembered for ever and take no place.
-fn known(slots: &BTreeMap<NodeId, Slot>) -> usize {
+fn members_and_suspended(slots: &BTreeMap<NodeId, Slot>) -> usize {
     let removed = |slot: &&Slot| matches!(slot, Slot::Removed);
     slots.len() - slots.values().filter(removed).count()
 }
@@ -376,6 +395,23 @@ mod tests {
             roster.insert(past),
             Err(RosterError::TooManyAddresses { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_learnt_of_a_suspended_node_ends_neither_the_drill_nor_its_pin() {
+        let roster = Roster::closed();
+        roster.insert(entry(1, "a:1").pinned([1; 32])).unwrap();
+        assert!(roster.suspend(id(1)));
+        roster.learn(id(1), vec!["b:1".parse().unwrap()]).unwrap();
+        assert_eq!(roster.standing(id(1)), Standing::Suspended);
+        roster.insert(entry(1, "c:1").pinned([1; 32])).unwrap();
+        assert_eq!(roster.standing(id(1)), Standing::Suspended);
+        assert!(roster.resume(id(1)));
+        let known = roster.get(id(1)).unwrap();
+        assert_eq!(
+            (known.addresses[0].to_string(), known.pin),
+            ("c:1".to_owned(), Some([1; 32]))
+        );
     }
 
     #[test]
