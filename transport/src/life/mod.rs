@@ -306,6 +306,8 @@ impl PeerLife {
         } = self.drains[place];
         if ours_done && peers_done {
             self.drains.remove(place);
+            // Closed from here on, so it takes no place; its end may be heard of much later.
+            self.record.lost(connection);
             actions.push(LifeAction::Close(connection, code));
         }
     }
@@ -349,6 +351,7 @@ impl PeerLife {
             .collect();
         self.drains.retain(|drain| drain.due > now);
         for (connection, code) in over {
+            self.record.lost(connection);
             actions.push(LifeAction::Close(connection, code));
         }
         if self.handover.is_some_and(|due| due <= now) {

@@ -265,6 +265,26 @@ fn one_connection_more_than_may_drain_closes_the_oldest() {
 }
 
 #[test]
+fn a_connection_that_both_ends_are_done_with_takes_no_place_of_those_that_drain() {
+    let mut sample = Sample::up(1, true, true);
+    let last = DRAINING_MAX as u64 + 2;
+    for number in 2..last {
+        drop(sample.adopt(number, true));
+    }
+    assert_eq!(
+        sample.feed(LifeEvent::Rested(id(2))),
+        [LifeAction::SayDone(id(2))]
+    );
+    let closed = [LifeAction::Close(id(2), CloseCode::Retired)];
+    assert_eq!(sample.feed(LifeEvent::PeerDone(id(2))), closed);
+    // Its end is not heard of yet, and the oldest one goes on with its calls.
+    let drained = vec![LifeAction::Drain(id(last - 1))];
+    assert_eq!(sample.adopt(last, true), Adoption::Link(drained));
+    let ours = Ending::Ours(CloseCode::Retired);
+    assert_eq!(sample.lose(2, ours), []);
+}
+
+#[test]
 fn a_link_on_which_the_peer_is_done_waits_for_another_and_then_drains() {
     let done = || {
         let mut sample = Sample::up(1, false, true);
