@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::SendStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::BudgetShare;
 use super::connection::{Connection, Failure, InFlight};
@@ -257,7 +257,9 @@ impl SessionSender {
             let full = UnreachableReason::LaneFull { lane, limit, unit };
             return Err(self.failed(Failure::Unreachable(full)));
         };
-        let opened = link.quic.open_bi().await;
+        // The lane has a place, but the peer grants the stream when it likes.
+        let opened = timeout(self.stall_limit, link.quic.open_bi()).await;
+        let opened = opened.map_err(|_| self.failed(Failure::Timeout))?;
         let (send, recv) = opened.map_err(|error| self.failed(link.cut(&error)))?;
         // A stream that is closed already fails at its first write.
         drop(send.set_priority(Lane::Append.priority()));
