@@ -349,9 +349,7 @@ async fn bad_bytes_on_other_lanes_end_their_stream() {
         unknown_flags[28] = 0x80;
         for bytes in [unknown_kind, unknown_flags] {
             let (send, _recv) = stream(&connection, &bytes).await;
-            let stopped = timeout(LIMIT, send.stopped()).await.expect("a stop");
-            let code = stopped.expect("the link lives").expect("a code");
-            assert_eq!(code.into_inner(), 0x201, "{lane:?}: malformed");
+            assert_eq!(stop_code(&send).await, 0x201, "{lane:?}: malformed");
             lives_on(&connection).await;
         }
     }
@@ -362,6 +360,55 @@ async fn bad_bytes_on_other_lanes_end_their_stream() {
     lives_on(&connection).await;
     let link = victim.node().link(STRANGER);
     assert_eq!((link.links_total, link.state), (1, LinkState::Up));
+}
+
+/// The same behind the first request of a session.
+/// L7, L11, S2: the stream ends, the link lives on.
+#[tokio::test(start_paused = true)]
+async fn bad_bytes_inside_a_session_end_it() {
+    let victim = Victim::new().await;
+    let (connection, _send, _recv) = victim.link().await;
+    let next = |size: usize| {
+        let body = Bytes::from(vec![7; size]);
+        bytes_of(&Frame::new(FrameKind::Call, Lane::Append, 0, 2, body).for_group(ECHO))
+    };
+
+    let (mut send, mut recv) = stream(&connection, &echo(Lane::Append, 10)).await;
+    let answer = Stranger::frame(&mut recv).await;
+    assert_eq!(
+        (answer.header.kind, answer.header.id),
+        (FrameKind::Reply, 1)
+    );
+    let past = next(FRAME_LIMIT + 1);
+    send.write_all(&past[..HEADER_BYTES]).await.expect("sent");
+    let answer = Stranger::frame(&mut recv).await;
+    assert_eq!(
+        (answer.header.kind, answer.header.id),
+        (FrameKind::Refusal, 2)
+    );
+    let refusal = RefusalCode::from_wire(answer.header.method);
+    assert_eq!(refusal, RefusalCode::TooLarge);
+    assert_eq!(stop_code(&send).await, 0x202, "too large");
+    lives_on(&connection).await;
+
+    let mut unknown_kind = next(1).to_vec();
+    unknown_kind[0] = 200;
+    let (mut send, mut recv) = stream(&connection, &echo(Lane::Append, 10)).await;
+    let answer = Stranger::frame(&mut recv).await;
+    assert_eq!(answer.header.kind, FrameKind::Reply);
+    send.write_all(&unknown_kind).await.expect("sent");
+    assert_eq!(stop_code(&send).await, 0x201, "malformed");
+    let read = timeout(LIMIT, recv.read_to_end(0)).await.expect("an end");
+    let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(0x201_u32.into()));
+    assert_eq!(read, Err(reset));
+    lives_on(&connection).await;
+}
+
+/// With which code the other end stops a stream.
+async fn stop_code(send: &SendStream) -> u64 {
+    let stopped = timeout(LIMIT, send.stopped()).await.expect("a stop");
+    let code = stopped.expect("the link lives").expect("a code");
+    code.into_inner()
 }
 
 /// What a node does that is told NOT_MEMBER: it says so, and comes back.

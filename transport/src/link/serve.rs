@@ -217,27 +217,38 @@ pub(crate) async fn refuse_unreadable(
     reader: &mut FrameReader,
     error: FrameReadError,
 ) {
+    if let FrameReadError::Frame(error) = error {
+        tell_unreadable(link, send, &error).await;
+        reader.stop(stop_code(&error));
+    }
+}
+
+/// The answering half of [`refuse_unreadable`]: a refusal where the header could be read, else a
+/// reset.
+pub(crate) async fn tell_unreadable(link: &Connection, send: &mut SendStream, error: &FrameError) {
+    let FrameError::TooLarge {
+        header,
+        size,
+        limit,
+    } = error
+    else {
+        tracing::debug!(target: "quicraft::link", peer = link.peer.node.get(), %error, "a stream is no frame");
+        drop(send.reset(StreamCode::Malformed.varint()));
+        return;
+    };
+    // L11: the call is refused, the stream ends, the link lives on.
+    let text = format!("a body of {size} bytes is over the limit of {limit}");
+    let frame = refusal_frame(header, &Refusal::new(RefusalCode::TooLarge, text));
+    if let Ok(Ok(bytes)) = timeout(HELLO_LIMIT, write_frames(send, &[frame])).await {
+        link.counters().sent(header.lane, 1, bytes);
+        drop(send.finish());
+    }
+}
+
+/// With which code the reading half of a stream is stopped for what it brought.
+pub(crate) const fn stop_code(error: &FrameError) -> StreamCode {
     match error {
-        FrameReadError::Frame(FrameError::TooLarge {
-            header,
-            size,
-            limit,
-        }) => {
-            // L11: the call is refused, the stream ends, the link lives on.
-            let text = format!("a body of {size} bytes is over the limit of {limit}");
-            let refusal = Refusal::new(RefusalCode::TooLarge, text);
-            let frame = refusal_frame(&header, &refusal);
-            if let Ok(Ok(bytes)) = timeout(HELLO_LIMIT, write_frames(send, &[frame])).await {
-                link.counters().sent(header.lane, 1, bytes);
-                drop(send.finish());
-            }
-            reader.stop(StreamCode::TooLarge);
-        }
-        FrameReadError::Frame(error) => {
-            tracing::debug!(target: "quicraft::link", peer = link.peer.node.get(), %error, "a stream is no frame");
-            drop(send.reset(StreamCode::Malformed.varint()));
-            reader.stop(StreamCode::Malformed);
-        }
-        FrameReadError::Stream(_) => {}
+        FrameError::TooLarge { .. } => StreamCode::TooLarge,
+        _ => StreamCode::Malformed,
     }
 }
