@@ -20,7 +20,7 @@ use quicraft_transport::link::{CallLane, Request, TransferBody};
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{
     CallError, GroupId, LinkState, NodeId, Refusal, RefusalCode, Registration, Roster, RosterEntry,
-    Transport, UnreachableReason,
+    Transport, TransportConfig, UnreachableReason,
 };
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
@@ -110,6 +110,10 @@ fn id(node: u64) -> NodeId {
 }
 
 fn start(authority: &Authority, node: u64) -> Transport {
+    start_with(authority, node, TransportConfig::default())
+}
+
+fn start_with(authority: &Authority, node: u64, config: TransportConfig) -> Transport {
     let credentials = authority
         .issue(id(node))
         .unwrap()
@@ -118,6 +122,7 @@ fn start(authority: &Authority, node: u64) -> Transport {
     Transport::builder(CredentialStore::new(credentials))
         .bind("127.0.0.1:0".parse().unwrap())
         .roster(Roster::closed())
+        .config(config)
         .start()
         .unwrap()
 }
@@ -413,5 +418,39 @@ async fn transfers_of_a_link_are_bounded() {
         biased;
         ended = running => panic!("a transfer that nobody reads has ended: {ended:?}"),
         waited = past => assert!(matches!(waited, Err(CallError::Timeout { .. })), "{waited:?}"),
+    }
+}
+
+/// A peer whose snapshots nobody reads holds up its own, and not those of others.
+#[tokio::test]
+async fn transfers_that_wait_for_a_link_take_no_place_of_the_node() {
+    let authority = Authority::new(ClusterName::new("test.example").unwrap()).unwrap();
+    let mut config = TransportConfig::default();
+    config.snapshots_sent_max = SNAPSHOT_STREAMS_MAX + 1;
+    let one = start_with(&authority, 1, config);
+    let (two, three) = (start(&authority, 2), start(&authority, 3));
+    let _serving = [&two, &three].map(|node| node.register(GROUP, Arc::new(Echo)).unwrap());
+    for other in [&two, &three] {
+        introduce(&one, other);
+        introduce(other, &one);
+        up(&one, other.node_id().get()).await;
+    }
+    let (slow, fine) = (one.peer(id(2)), one.peer(id(3)));
+    let send = |peer, method| {
+        let peer: &quicraft_transport::link::Peer = peer;
+        let request = Request::new(GROUP, method, Bytes::new());
+        peer.transfer(request, 1_000_000, tokio::io::repeat(0), LIMIT)
+    };
+    // One more than the link carries: it waits.
+    let stuck = (0..=SNAPSHOT_STREAMS_MAX).map(|_| Box::pin(send(&slow, 3)));
+    let stuck = futures_util::future::select_all(stuck);
+    let passing = async {
+        tokio::task::yield_now().await;
+        send(&fine, 0).await
+    };
+    tokio::select! {
+        biased;
+        ended = stuck => panic!("a transfer that nobody reads has ended: {:?}", ended.0),
+        passed = passing => assert!(passed.is_ok(), "{passed:?}"),
     }
 }

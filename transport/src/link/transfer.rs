@@ -162,10 +162,12 @@ pub(crate) async fn transfer<R>(
 where
     R: AsyncRead + Send + Unpin,
 {
+    // A place of the node is taken last: who waits for a link that does not move must not keep it
+    // from those whose link does.
     let slots = async {
         (
-            Arc::clone(&local.snapshot_slots).acquire_owned().await,
             Arc::clone(&link.snapshot_streams).acquire_owned().await,
+            Arc::clone(&local.snapshot_slots).acquire_owned().await,
         )
     };
     let _slots = tokio::select! {
