@@ -10,11 +10,13 @@ use std::time::Duration;
 use quicraft_certs::CredentialStore;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use crate::config::{InvalidSetting, TransportConfig};
 use crate::event::Event;
 use crate::life::LifeEvent;
-use crate::link::quic::{self, CappedSocket};
+use crate::link::quic;
+use crate::link::udp::{self, CappedSocket};
 use crate::link::{LocalNode, LocalParts, accept_loop, certificate_loop, roster_loop, shut_down};
 use crate::socket;
 use crate::{Incarnation, Resolver, Roster, SystemResolver, TransportHandle};
@@ -53,7 +55,7 @@ pub struct ShutdownReport {
     pub calls_cut: usize,
     /// Links that were closed.
     pub links_closed: usize,
-    /// Whether all tasks had ended before the deadline.
+    /// Whether all tasks had ended before the deadline, and the socket was closed.
     pub tasks_ended: bool,
 }
 
@@ -163,7 +165,8 @@ impl TransportBuilder {
         let endpoint_config = quic::endpoint_config(&incarnation);
         let entered = runtime.enter();
         let (socket, driver, shortage) = open_socket(self.socket, &self.config)?;
-        let capped = CappedSocket::new(socket, self.config.datagram_bytes_max);
+        let tasks = TaskTracker::new();
+        let capped = CappedSocket::new(socket, self.config.datagram_bytes_max, tasks.token());
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config,
             Some(server),
@@ -181,6 +184,7 @@ impl TransportBuilder {
             endpoint,
             client,
             runtime,
+            tasks,
             codec: crate::raft::CODEC_ID,
             raft_wire: crate::raft::RAFT_WIRE_VERSION,
         });
@@ -247,7 +251,7 @@ impl Transport {
     }
 
     /// Stops in order, within `limit`: new calls are refused, the peers are told, calls in flight
-    /// may end, links are closed, and all tasks are joined.
+    /// may end, links are closed, all tasks are joined, and the port is free.
     ///
     /// # Cancel safety
     ///
@@ -259,14 +263,12 @@ impl Transport {
         let endpoint = local.endpoint();
         drop(self);
         local.tasks.close();
-        let idle = Instant::now() + quic::WAIT_IDLE_LIMIT;
-        // The close frames need a moment to leave; a peer that does not answer need not hold us.
+        // The close frames need a moment to leave.
         if let Some(endpoint) = endpoint {
-            drop(timeout_at(deadline.max(idle), endpoint.wait_idle()).await);
+            udp::wait_idle(&endpoint).await;
         }
-        let tasks_ended = timeout_at(deadline.max(idle), local.tasks.wait())
-            .await
-            .is_ok();
+        let joined = deadline.max(Instant::now() + JOIN_LIMIT);
+        let tasks_ended = timeout_at(joined, local.tasks.wait()).await.is_ok();
         ShutdownReport {
             calls_cut,
             links_closed,
@@ -274,6 +276,9 @@ impl Transport {
         }
     }
 }
+
+/// Time that tasks have to end once they were stopped, however short the shutdown's own limit is.
+const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
 impl Deref for Transport {
     type Target = TransportHandle;
@@ -315,7 +320,8 @@ impl TransportHandle {
     ///
     /// [`StartError`]; the former socket stays in use then.
     pub fn rebind_abstract(&self, socket: Arc<dyn AsyncUdpSocket>) -> Result<(), StartError> {
-        let capped = CappedSocket::new(socket, self.local.config.datagram_bytes_max);
+        let datagram_bytes_max = self.local.config.datagram_bytes_max;
+        let capped = CappedSocket::new(socket, datagram_bytes_max, self.local.tasks.token());
         if let Some(endpoint) = self.local.endpoint() {
             endpoint
                 .rebind_abstract(Arc::new(capped))

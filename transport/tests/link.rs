@@ -454,3 +454,28 @@ async fn transfers_that_wait_for_a_link_take_no_place_of_the_node() {
         passed = passing => assert!(passed.is_ok(), "{passed:?}"),
     }
 }
+
+/// The port is free when a shutdown is over, although quinn would wait longer for the last packets of
+/// a peer that does not answer.
+#[tokio::test]
+async fn the_port_is_free_after_a_shutdown() {
+    let authority = Authority::new(ClusterName::new("test.example").unwrap()).unwrap();
+    let mut config = TransportConfig::default();
+    // quinn drains a closed connection for nine of these, as long as it has measured no round trip.
+    config.initial_rtt = Duration::from_secs(2);
+    let one = start_with(&authority, 1, config);
+    let mute = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().into();
+    let mut events = one.events();
+    one.roster()
+        .insert(RosterEntry::new(id(2), vec![address]))
+        .unwrap();
+    timeout(LIMIT, events.recv())
+        .await
+        .expect("an event")
+        .expect("a dial that failed");
+    let own = one.local_addr().unwrap();
+    let report = one.shutdown(Duration::from_secs(1)).await;
+    assert!(report.tasks_ended, "{report:?}");
+    std::net::UdpSocket::bind(own).expect("the port is free");
+}

@@ -37,6 +37,7 @@ pub(crate) struct LocalParts {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) client: quinn::ClientConfig,
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) tasks: TaskTracker,
     pub(crate) codec: u8,
     pub(crate) raft_wire: u16,
 }
@@ -91,7 +92,7 @@ impl LocalNode {
             events: Events::new(node),
             started: Instant::now(),
             stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: parts.tasks,
             closing: AtomicBool::new(false),
             dials: Semaphore::new(config.dials_max),
             snapshot_slots: Arc::new(Semaphore::new(config.snapshots_sent_max)),

@@ -30,6 +30,7 @@ mod stats;
 mod stream;
 mod transfer;
 mod transfer_serve;
+pub(crate) mod udp;
 
 pub(crate) use accept::accept_loop;
 

@@ -1,24 +1,18 @@
-//! quinn as a cluster needs it: windows, timers, keys, and the socket.
+//! quinn as a cluster needs it: windows, timers and keys.
 
 use std::fmt;
-use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use quicraft_certs::{CertificateRefusal, CredentialStore, PeerCertificate};
+use quinn::VarInt;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, UdpPoller, VarInt};
 
 use crate::config::{Congestion, TransportConfig};
 use crate::incarnation::Incarnation;
 use crate::limits::{
     HANDSHAKES_HARD_MAX, LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_MAX,
-    UDP_PAYLOAD_BYTES_MAX, UNPROVEN_WINDOW_BYTES,
+    UNPROVEN_WINDOW_BYTES,
 };
 
 /// Bytes of Initial packets that quinn keeps for one handshake and for all of them. A hello with a
@@ -177,62 +171,3 @@ impl quinn::crypto::HmacKey for ResetKey {
         }
     }
 }
-
-/// A socket that never sends more at once than one UDP payload can hold.
-///
-/// Above 65,507 bytes each large send fails, quinn takes the path for one that drops large packets,
-/// and falls back to 1,200 bytes: 20,000 small calls a second instead of 350,000.
-#[derive(Debug)]
-pub(crate) struct CappedSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
-    segments_max: usize,
-}
-
-impl CappedSocket {
-    pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, datagram_bytes_max: u16) -> Self {
-        let fitting = UDP_PAYLOAD_BYTES_MAX / usize::from(datagram_bytes_max);
-        let segments_max = inner.max_transmit_segments().min(fitting).max(1);
-        Self {
-            inner,
-            segments_max,
-        }
-    }
-}
-
-impl AsyncUdpSocket for CappedSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.inner).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, buffers, meta)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.segments_max
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
-    }
-}
-
-/// Time that `Endpoint::wait_idle` may take at the end of a shutdown.
-pub(crate) const WAIT_IDLE_LIMIT: Duration = Duration::from_secs(2);
