@@ -220,10 +220,14 @@ impl LocalNode {
 
     /// Tells a peer's life whether a link is kept without calls.
     pub(crate) fn update_need(self: &Arc<Self>, peer: &Arc<PeerState>) {
-        let listed = self.roster.get(peer.node);
-        let eager = listed.is_some_and(|entry| entry.dial == Dial::Eager);
-        let needed = peer.needs.load(Ordering::Acquire) > 0;
-        peer.feed(self, LifeEvent::Eager(eager || needed));
+        peer.step(self, |life, now| {
+            // Read under the lock of the life, as the standing is: a need that ends while another
+            // begins must not be told of last.
+            let listed = self.roster.get(peer.node);
+            let eager = listed.is_some_and(|entry| entry.dial == Dial::Eager);
+            let needed = peer.needs.load(Ordering::Acquire) > 0;
+            life.handle(LifeEvent::Eager(eager || needed), now, random())
+        });
     }
 
     /// All peers that were ever asked for or met, in the order of their ids.
