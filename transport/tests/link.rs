@@ -6,12 +6,15 @@
     reason = "a step of a test that fails ends the test, also outside its own function"
 )]
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use quicraft_certs::{Authority, ClusterName, CredentialStore};
 use quicraft_transport::limits::{
     CALLS_IN_FLIGHT_MAX, CONTROL_QUEUE_FRAMES_MAX, SESSION_REQUESTS_MAX, SNAPSHOT_STREAMS_MAX,
@@ -19,8 +22,8 @@ use quicraft_transport::limits::{
 use quicraft_transport::link::{CallLane, Request, TransferBody};
 use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{
-    CallError, GroupId, LinkState, NodeId, Refusal, RefusalCode, Registration, Roster, RosterEntry,
-    Transport, TransportConfig, UnreachableReason,
+    CallError, GroupId, LinkState, NodeId, PeerAddress, Refusal, RefusalCode, Registration,
+    Resolver, Roster, RosterEntry, Transport, TransportBuilder, TransportConfig, UnreachableReason,
 };
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
@@ -114,6 +117,10 @@ fn start(authority: &Authority, node: u64) -> Transport {
 }
 
 fn start_with(authority: &Authority, node: u64, config: TransportConfig) -> Transport {
+    builder(authority, node).config(config).start().unwrap()
+}
+
+fn builder(authority: &Authority, node: u64) -> TransportBuilder {
     let credentials = authority
         .issue(id(node))
         .unwrap()
@@ -122,9 +129,6 @@ fn start_with(authority: &Authority, node: u64, config: TransportConfig) -> Tran
     Transport::builder(CredentialStore::new(credentials))
         .bind("127.0.0.1:0".parse().unwrap())
         .roster(Roster::closed())
-        .config(config)
-        .start()
-        .unwrap()
 }
 
 fn introduce(to: &Transport, other: &Transport) {
@@ -478,4 +482,29 @@ async fn the_port_is_free_after_a_shutdown() {
     let report = one.shutdown(Duration::from_secs(1)).await;
     assert!(report.tasks_ended, "{report:?}");
     std::net::UdpSocket::bind(own).expect("the port is free");
+}
+
+/// The resolver is the host's. When it panics the dial has failed, and another follows.
+#[tokio::test]
+async fn a_resolver_that_panics_fails_only_its_dial() {
+    struct Stumbles(AtomicBool, SocketAddr);
+    impl Resolver for Stumbles {
+        fn resolve(&self, _: PeerAddress) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            assert!(self.0.swap(true, Ordering::Relaxed), "asked to stumble");
+            std::future::ready(Ok(vec![self.1])).boxed()
+        }
+    }
+    let authority = Authority::new(ClusterName::new("test.example").unwrap()).unwrap();
+    let two = start(&authority, 2);
+    let resolver = Stumbles(AtomicBool::new(false), two.local_addr().unwrap());
+    let one = builder(&authority, 1).resolver(Arc::new(resolver));
+    let one = one.start().unwrap();
+    let name = "two.example:1".parse().unwrap();
+    two.roster()
+        .insert(RosterEntry::new(id(1), Vec::new()))
+        .unwrap();
+    one.roster()
+        .insert(RosterEntry::new(id(2), vec![name]))
+        .unwrap();
+    up(&one, 2).await;
 }

@@ -4,9 +4,11 @@
 //! is decided by the peer's [`PeerLife`](crate::life::PeerLife), which is told how it ended.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::failure::HandshakeFailure;
@@ -112,9 +114,13 @@ async fn resolve(local: &LocalNode, peer: &PeerState) -> Result<Vec<SocketAddr>,
     let mut problem = "the roster has none".to_owned();
     for address in addresses {
         let text = address.to_string();
-        match timeout(RESOLVE_LIMIT, local.resolver.resolve(address)).await {
-            Ok(Ok(resolved)) => found.extend(resolved),
-            Ok(Err(error)) => problem = format!("{text} does not resolve: {error}"),
+        // The resolver is the host's. Its panic must not end the task without an end of the dial.
+        let resolving = async { local.resolver.resolve(address).await };
+        let resolving = AssertUnwindSafe(resolving).catch_unwind();
+        match timeout(RESOLVE_LIMIT, resolving).await {
+            Ok(Ok(Ok(resolved))) => found.extend(resolved),
+            Ok(Ok(Err(error))) => problem = format!("{text} does not resolve: {error}"),
+            Ok(Err(_)) => problem = format!("the resolver panicked over {text}"),
             Err(_) => problem = format!("{text} did not resolve within {RESOLVE_LIMIT:?}"),
         }
     }
