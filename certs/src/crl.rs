@@ -62,6 +62,55 @@ impl RevocationList {
     }
 }
 
+/// How long before its next update a list is worth a word: half of the grace that nodes give by
+/// default, so that nobody is refused while somebody is asleep.
+pub const CRL_NOTICE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How near a revocation list is to its end. Later stages are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CrlStage {
+    /// The next one is due in more than [`CRL_NOTICE`].
+    Fresh,
+    /// The next one is due soon.
+    Near,
+    /// The next one should be here. New handshakes still go through, for the grace.
+    Stale,
+    /// The grace is over, so that new handshakes are refused; live links go on.
+    Refusing,
+}
+
+/// The revocation list that is due first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrlDue {
+    /// The name of the CA, quoted and escaped.
+    pub issuer: String,
+    /// When the next list is due, in seconds since 1970.
+    pub next_update: u64,
+    /// How near that is.
+    pub stage: CrlStage,
+}
+
+impl RevocationList {
+    pub(crate) fn due(&self, grace: Duration, now: UnixTime) -> CrlDue {
+        let stage = if self.is_past(grace, now) {
+            CrlStage::Refusing
+        } else if self.is_stale(now) {
+            CrlStage::Stale
+        } else if after(now, CRL_NOTICE) >= self.next_update {
+            CrlStage::Near
+        } else {
+            CrlStage::Fresh
+        };
+        CrlDue {
+            issuer: self.issuer_text.clone(),
+            next_update: self.next_update.as_secs(),
+            stage,
+        }
+    }
+}
+
 /// A revocation list that should have been replaced by now.
 ///
 /// It still refuses what it names. Within the grace it still lets the others in; after that new

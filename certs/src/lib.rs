@@ -85,7 +85,7 @@ pub use clock::WallClock;
 pub use cluster::{ClusterName, InvalidClusterName};
 pub use credential_error::CredentialError;
 pub use credentials::{CredentialPem, CredentialSettings, Credentials};
-pub use crl::CrlStaleness;
+pub use crl::{CRL_NOTICE, CrlDue, CrlStage, CrlStaleness};
 pub use facts::{AuthorityFacts, CertificateFacts, CrlFacts, is_crl_of, private_key_hash};
 pub use files::{CredentialFiles, FileStamp, read_private_key, read_public};
 pub use identity::{InvalidUri, NodeIdentity};

@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::ClusterName;
 use crate::clock::from_timestamp;
-use crate::crl::{CrlStaleness, RevocationList};
+use crate::crl::{CrlDue, CrlStaleness, RevocationList};
 use crate::refusal::excerpt;
 
 /// The limits of a chain that [`Trust`] accepts.
@@ -204,6 +204,13 @@ impl Trust {
             .iter()
             .map(|list| list.next_update.as_secs())
             .min()
+    }
+
+    /// The revocation list that is due first, and how near that is; `None` without lists.
+    #[must_use]
+    pub fn crl_due(&self, now: UnixTime) -> Option<CrlDue> {
+        let first = self.lists.iter().min_by_key(|list| list.next_update)?;
+        Some(first.due(self.limits.crl_grace, now))
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {

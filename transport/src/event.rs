@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quicraft_certs::NodeId;
+use quicraft_certs::{CrlStage, NodeId};
 use tokio::sync::broadcast;
 
 use crate::GroupId;
@@ -99,6 +99,16 @@ pub enum Event {
     CredentialsRead {
         /// Why they were refused, if they were.
         problem: Option<String>,
+    },
+    /// The revocation list that is due first has come nearer to its end. Past its grace no newcomer is
+    /// let in.
+    CrlDue {
+        /// The name of its CA, quoted and escaped.
+        issuer: String,
+        /// When the next list is due, in seconds since 1970.
+        next_update: u64,
+        /// How near that is.
+        stage: CrlStage,
     },
     /// A peer refused us.
     RefusedByPeer {
@@ -222,6 +232,11 @@ impl Event {
             Self::KeyPinned { .. } => "key_pinned",
             Self::CredentialsRead { problem: None } => "credentials_taken",
             Self::CredentialsRead { problem: Some(_) } => "credentials_refused",
+            Self::CrlDue { stage, .. } => match stage {
+                CrlStage::Stale => "crl_stale",
+                CrlStage::Refusing => "crl_refusing",
+                _ => "crl_near",
+            },
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::HandshakeFailed { .. } => "handshake_failed",
             Self::DuplicateNode { .. } => "duplicate_node",
@@ -245,6 +260,7 @@ impl Event {
             Self::DuplicateNode { .. }
                 | Self::Evicted { .. }
                 | Self::CredentialsRead { problem: Some(_) }
+                | Self::CrlDue { .. }
                 | Self::Parked { .. }
                 | Self::OriginMismatch { .. }
                 | Self::EntryTooLarge { .. }

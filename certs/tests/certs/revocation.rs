@@ -1,8 +1,8 @@
 //! Revocation lists: what they refuse, how old they may be, and which CA they speak for.
 
 use quicraft_certs::{
-    CertificateDer, CertificateRefusal as Refusal, ClusterName, InvalidTrust, PeerRole, Trust,
-    TrustLimits, check, recheck,
+    CRL_NOTICE, CertificateDer, CertificateRefusal as Refusal, ClusterName, CrlStage, InvalidTrust,
+    PeerRole, Trust, TrustLimits, check, recheck,
 };
 use rcgen::{KeyUsagePurpose, SerialNumber};
 
@@ -73,6 +73,19 @@ fn a_stale_list_lets_in_until_its_grace_ends() {
     judged(&chain, &trust, end, Err(too_old));
     // It never ends a live link.
     sweeps(&chain, &trust, end, Ok(()));
+
+    let notice = NEXT - CRL_NOTICE.as_secs();
+    for (now, stage) in [
+        (notice - 1, CrlStage::Fresh),
+        (notice, CrlStage::Near),
+        (NEXT - 1, CrlStage::Near),
+        (NEXT, CrlStage::Stale),
+        (end - 1, CrlStage::Stale),
+        (end, CrlStage::Refusing),
+    ] {
+        let due = trust.crl_due(at(now)).unwrap();
+        assert_eq!((due.next_update, due.stage), (NEXT, stage), "{now}");
+    }
     sweeps(&chain, &trust, NEXT + 50 * DAY, Ok(()));
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use quicraft_certs::{
-    Authority, CredentialSettings, Credentials, IssuedNode, Serial, UnixTime, WallClock,
+    Authority, CRL_NOTICE, CredentialSettings, Credentials, CrlStage, IssuedNode, Serial, UnixTime,
+    WallClock,
 };
 use quicraft_tests::sim::{ECHO, LIMIT, MS, SimCluster, SimNode, SimSpec, Sink};
 use quicraft_transport::close::CloseCode;
@@ -90,6 +91,68 @@ async fn an_expired_peer_loses_its_link_within_a_second() {
     assert!(gone(one, 2, start).await < SECOND);
     let close = one.link(2).last_close.expect("a close");
     assert_eq!(close.code, Some(CloseCode::CertificateExpired));
+}
+
+/// A list is told of before its end, at it, and when nobody gets in any more. The link lives on.
+/// A9: a stale CRL ends none.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_comes_to_its_end_is_told_of_and_ends_no_link() {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    let clock = WallClock::manual(now);
+    let spec = SimSpec::new(2, 0, 10 * MS).by_clock(clock.clone());
+    let cluster = SimCluster::start_unlinked(spec).await;
+    cluster.linked().await;
+    let one = cluster.node(1);
+    let own = cluster.authority.issue(id(1)).expect("issued");
+    let root = &cluster.authority;
+    let with_list = |next_update: u64| {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let list = root.crl_with(&[], clock.now(), at(next_update));
+        let list = list.expect("a CRL");
+        let mut settings = CredentialSettings::default();
+        settings.clock = clock.clone();
+        own.credentials_with(root.root_pem(), &list, &settings)
+            .expect("valid credentials")
+    };
+    let ends = now.as_secs() + 7 * 86_400;
+    let mut events = one.transport.events();
+    replace(one, with_list(ends));
+    let mut stages = async || {
+        sleep(SECOND).await;
+        let told = std::iter::from_fn(|| events.try_recv().ok());
+        let told = told.filter_map(|event| match event {
+            Event::CrlDue {
+                next_update, stage, ..
+            } => Some((next_update, stage)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let notice = ends - CRL_NOTICE.as_secs();
+    let grace = CredentialSettings::default().limits.crl_grace.as_secs();
+    let table = [
+        (notice - 1, None),
+        (notice, Some(CrlStage::Near)),
+        (ends - 1, None),
+        (ends, Some(CrlStage::Stale)),
+        (ends + grace - 1, None),
+        (ends + grace, Some(CrlStage::Refusing)),
+    ];
+    for (now, stage) in table {
+        clock.set(UnixTime::since_unix_epoch(Duration::from_secs(now)));
+        let expected: Vec<_> = stage.map(|stage| (ends, stage)).into_iter().collect();
+        assert_eq!(stages().await, expected, "at {now}");
+        assert_eq!(stages().await, [], "once");
+    }
+    let linked = one.link(2).links_total;
+    one.transport.renew_link(id(2));
+    sleep(SECOND).await;
+    let link = one.link(2);
+    assert_eq!((link.links, link.links_total), (1, linked), "no newcomer");
+    replace(one, with_list(ends + 30 * 86_400));
+    one.transport.renew_link(id(2));
+    one.link_until(2, |link| link.links_total > linked).await;
+    assert_eq!(stages().await, []);
 }
 
 /// A9: another key than the one that is pinned now.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::certificate_metrics;
 use super::connection::{Connection, OwnCertificate};
+use super::crl_watch::CrlWatch;
 use super::local::{LocalNode, lock};
 use super::peer_state::{PeerState, random};
 use crate::close::CloseCode;
@@ -27,6 +28,7 @@ pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
         told.inspect(|replaced| replaced.notify_one()).is_some()
     });
     let mut issuers = BTreeMap::new();
+    let mut lists = CrlWatch::default();
     let mut published = None::<Instant>;
     loop {
         // With other trust everything is checked again; else only dates can have changed.
@@ -34,6 +36,10 @@ pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
             () = replaced.notified() => true,
             () = sleep(CERTIFICATE_SWEEP) => false,
         };
+        let (trust, now) = (local.credentials.current(), local.credentials.now());
+        if let Some(event) = lists.look(trust.trust(), now) {
+            local.events.raise(event);
+        }
         let shown = local.own_certificate();
         for peer in local.peers() {
             if trust_changed {

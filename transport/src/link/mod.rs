@@ -13,6 +13,7 @@ mod certificate_metrics;
 mod certificate_watch;
 mod connection;
 mod control;
+mod crl_watch;
 mod dial;
 mod failure;
 mod handshake;

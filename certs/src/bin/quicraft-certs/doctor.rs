@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quicraft_certs::{
-    CertificateFacts, ClusterName, CredentialError, CredentialFiles, CredentialSettings,
-    Credentials, CrlFacts, NodeId, StagedFiles, WallClock, private_key_hash, read_public,
+    CRL_NOTICE, CertificateFacts, ClusterName, CredentialError, CredentialFiles,
+    CredentialSettings, Credentials, CrlFacts, NodeId, StagedFiles, WallClock, private_key_hash,
+    read_public,
 };
 use serde_json::json;
 
@@ -22,10 +23,6 @@ use crate::verify::in_words;
 /// How long before its end a trusted CA is to be replaced: half a year. Every node must get the new
 /// one before any node shows a certificate of it.
 const CA_NOTICE: u64 = 180 * DAY;
-
-/// How long before its next update a CRL is to be replaced: half of the grace that nodes give, so
-/// that nobody is refused while somebody is asleep.
-const CRL_NOTICE: u64 = DAY / 2;
 
 /// Look at a node's folder as the node would load it: what is wrong, and what to type; exit 1 if
 /// the node would not start
@@ -306,7 +303,7 @@ impl Doctor {
             );
         }
         if let Some(next_update) = credentials.trust().crl_next_update()
-            && now.saturating_add(CRL_NOTICE) >= next_update
+            && now.saturating_add(CRL_NOTICE.as_secs()) >= next_update
         {
             findings.warning(
                 format!(
