@@ -24,10 +24,16 @@ pub struct RawHello {
     pub epoch: u64,
     /// Its count of dials.
     pub generation: u64,
+    /// Optional abilities.
+    pub features: u64,
     /// The codec of bodies.
     pub codec: u8,
     /// The version of the Raft messages.
     pub raft_wire: u16,
+    /// The largest frame body that it takes.
+    pub frame_bytes_max: u32,
+    /// The largest log entry that it takes.
+    pub entry_bytes_max: u32,
     /// The name of the cluster.
     pub cluster: String,
 }
@@ -45,8 +51,11 @@ impl RawHello {
             boot: 0x5eed,
             epoch: 0,
             generation: 1,
+            features: 0,
             codec: RaftCodec::ID,
             raft_wire: RAFT_WIRE_VERSION,
+            frame_bytes_max: 8 << 20,
+            entry_bytes_max: 4 << 20,
             cluster: "sim.example".to_owned(),
         }
     }
@@ -62,22 +71,41 @@ impl RawHello {
         fields.put_u16(self.version_min);
         fields.put_u16(self.version_max);
         fields.put_u64(self.to);
+        self.introduce(&mut fields);
+        message(1, &fields)
+    }
+
+    /// The same fields as a welcome: `version_max` is the version that was chosen, and `to` is whom
+    /// the acceptor read from the dialer's certificate.
+    ///
+    /// # Panics
+    ///
+    /// If the cluster's name is over 255 bytes.
+    #[must_use]
+    pub fn encode_welcome(&self) -> Bytes {
+        let mut fields = BytesMut::new();
+        fields.put_u16(self.version_max);
+        fields.put_u64(self.to);
+        self.introduce(&mut fields);
+        message(2, &fields)
+    }
+
+    fn introduce(&self, fields: &mut BytesMut) {
         fields.put_u128(self.cluster_uid);
         fields.put_u64(self.from);
         fields.put_u128(self.boot);
         fields.put_u64(self.epoch);
         fields.put_u64(self.generation);
-        fields.put_u64(0);
+        fields.put_u64(self.features);
         fields.put_u8(self.codec);
         fields.put_u16(self.raft_wire);
-        fields.put_u32(8 << 20);
-        fields.put_u32(4 << 20);
+        fields.put_u32(self.frame_bytes_max);
+        fields.put_u32(self.entry_bytes_max);
         let Ok(length) = u8::try_from(self.cluster.len()) else {
             panic!("a cluster's name has one byte of length");
         };
         fields.put_u8(length);
         fields.put_slice(self.cluster.as_bytes());
-        message(1, &fields)
     }
 }
 

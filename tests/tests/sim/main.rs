@@ -20,3 +20,4 @@ mod slow_disks;
 mod slow_paths;
 mod snapshots;
 mod tasks;
+mod wrong;
