@@ -11,6 +11,8 @@ use webpki::{
     UnknownStatusPolicy, VerifiedPath,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::crypto::provider;
 use crate::refusal::{Usage, excerpt};
@@ -70,8 +72,8 @@ enum StaleList {
 ///
 /// In this order, and the first that fails is the answer: form, number of certificates, own
 /// dates, both key usages, a path to a trusted CA (signatures, dates, constraints, revocation,
-/// number of intermediates, age of the CRLs), exactly one well-formed URI, no wildcard name, own
-/// cluster.
+/// number of intermediates, age of the CRLs), a key that TLS takes, exactly one well-formed URI, no
+/// wildcard name, own cluster.
 ///
 /// It says nothing about whether the peer holds the key: TLS proves that afterwards. So a caller
 /// must not change any state on its answer alone.
@@ -142,6 +144,7 @@ fn check_with(
         check_leaf_usage(&certificate, usage, now)?;
     }
     check_path(&certificate, intermediates, trust, now, stale_list)?;
+    check_key(&certificate)?;
     let identity = read_identity(end_entity, &certificate)?;
     if identity.cluster() != trust.cluster() {
         return Err(CertificateRefusal::WrongCluster {
@@ -240,6 +243,36 @@ fn check_path(
             },
         }),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The smallest RSA key, in bits: what the provider verifies signatures of, and what is strong
+/// enough until 2030 by most rules.
+const RSA_BITS_MIN: usize = 2_048;
+
+/// Refuses a key whose signature TLS would refuse anyway, with the reason: the signature of a key
+/// that is too small only fails.
+fn check_key(certificate: &EndEntityCert<'_>) -> Result<(), CertificateRefusal> {
+    let der = certificate.subject_public_key_info();
+    let malformed = |detail: String| CertificateRefusal::BadEncoding { detail };
+    // Behind the header of the sequence stands the identifier, with a header of its own.
+    let long_form = der.get(1).filter(|length| **length & 0x80 != 0);
+    let header = 2 + long_form.map_or(0, |length| usize::from(length & 0x7f));
+    let known = algorithms().iter().any(|algorithm| {
+        let identifier = algorithm.public_key_alg_id();
+        let found = der.get(header + 2..header + 2 + identifier.len());
+        found == Some(&*identifier)
+    });
+    if !known {
+        return Err(CertificateRefusal::WeakOrUnknownKey);
+    }
+    let (_, key) =
+        SubjectPublicKeyInfo::from_der(&der).map_err(|error| malformed(error.to_string()))?;
+    match key.parsed().map_err(|error| malformed(error.to_string()))? {
+        PublicKey::RSA(key) if key.key_size() < RSA_BITS_MIN => {
+            Err(CertificateRefusal::WeakOrUnknownKey)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -63,6 +63,7 @@ mod crypto;
 mod facts;
 mod files;
 mod identity;
+mod log_limit;
 mod node_id;
 mod peer;
 mod pem;
@@ -97,5 +98,8 @@ pub use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 pub use serial::{InvalidSerial, Serial};
 pub use staged::{Audience, Overwrite, StagedFiles, WriteError};
 pub use store::{CredentialStore, ReplaceError};
-pub use tls::{ALPN, TlsError, client_config, server_config, server_name};
+pub use tls::{
+    ALPN, RefusalNote, TlsError, client_config, client_config_noting, server_config,
+    server_config_noting, server_name,
+};
 pub use trust::{AuthorityFault, InvalidTrust, Trust, TrustLimits};

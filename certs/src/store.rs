@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
+use crate::log_limit::LogLimit;
 use crate::{CertificateRefusal, CredentialError, Credentials, NodeIdentity, PeerRole, WallClock};
 
 /// What is told of every refused certificate.
@@ -28,6 +29,7 @@ pub struct CredentialStore {
     current: ArcSwap<Generation>,
     followers: Mutex<Vec<Follower>>,
     observer: OnceLock<Observer>,
+    log_limit: LogLimit,
 }
 
 struct Generation {
@@ -48,6 +50,7 @@ impl CredentialStore {
             }),
             followers: Mutex::default(),
             observer: OnceLock::new(),
+            log_limit: LogLimit::new(),
         })
     }
 
@@ -140,10 +143,22 @@ impl CredentialStore {
         self.observer.set(Box::new(observer)).is_ok()
     }
 
+    /// Tells the observer, and the log within its bounds.
     pub(crate) fn tell(&self, role: PeerRole, refusal: &CertificateRefusal) {
         if let Some(observer) = self.observer.get() {
             observer(role, refusal);
         }
+        let Some(left_out) = self.log_limit.admit(self.now()) else {
+            return;
+        };
+        tracing::warn!(
+            target: "quicraft::link",
+            node = %self.identity.node(),
+            %role,
+            reason = refusal.label(),
+            left_out,
+            "certificate of a peer refused: {refusal}"
+        );
     }
 
     pub(crate) fn time_provider(&self) -> Arc<WallClock> {

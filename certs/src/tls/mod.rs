@@ -1,7 +1,7 @@
 //! TLS for both ends of a link: one provider, one version, one protocol name, mutual proof, no
 //! resumption. It must not know QUIC, sockets or rosters.
 
-mod log_limit;
+mod note;
 mod resolver;
 mod verifier;
 
@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::crypto::provider;
 use crate::identity::dns_name;
 use crate::{ClusterName, CredentialStore, NodeId};
+pub use note::RefusalNote;
 use resolver::StoreResolver;
 use verifier::StoreVerifier;
 
@@ -46,12 +47,33 @@ pub fn server_name(cluster: &ClusterName, node: NodeId) -> ServerName<'static> {
 ///
 /// [`TlsError`] if the cryptographic provider cannot do TLS 1.3 for QUIC.
 pub fn client_config(store: &Arc<CredentialStore>) -> Result<rustls::ClientConfig, TlsError> {
+    let config = client_config_noting(store, &RefusalNote::new())?;
+    let name = server_name(store.identity().cluster(), store.identity().node());
+    rustls::quic::ClientConnection::new(
+        Arc::new(config.clone()),
+        rustls::quic::Version::V1,
+        name,
+        Vec::new(),
+    )?;
+    Ok(config)
+}
+
+/// The same for one dial, with a note of why it refuses the certificate of the other end.
+///
+/// # Errors
+///
+/// As [`client_config`].
+pub fn client_config_noting(
+    store: &Arc<CredentialStore>,
+    note: &RefusalNote,
+) -> Result<rustls::ClientConfig, TlsError> {
+    let verifier = StoreVerifier::new(Arc::clone(store), note.clone());
     let builder =
         rustls::ClientConfig::builder_with_details(Arc::clone(provider()), store.time_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?;
     let mut config = builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(StoreVerifier::new(Arc::clone(store))))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(StoreResolver::new(Arc::clone(store))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     // A resumed session skips the check of the certificate, on either end.
@@ -62,13 +84,6 @@ pub fn client_config(store: &Arc<CredentialStore>) -> Result<rustls::ClientConfi
     config.cert_decompressors = Vec::new();
     config.enable_sni = true;
     config.key_log = Arc::new(NoKeyLog);
-    let name = server_name(store.identity().cluster(), store.identity().node());
-    rustls::quic::ClientConnection::new(
-        Arc::new(config.clone()),
-        rustls::quic::Version::V1,
-        name,
-        Vec::new(),
-    )?;
     Ok(config)
 }
 
@@ -81,11 +96,31 @@ pub fn client_config(store: &Arc<CredentialStore>) -> Result<rustls::ClientConfi
 /// [`TlsError`] if the cryptographic provider cannot do TLS 1.3 for QUIC. It is found here,
 /// because QUIC libraries find it with a panic when the first peer connects.
 pub fn server_config(store: &Arc<CredentialStore>) -> Result<rustls::ServerConfig, TlsError> {
+    let config = server_config_noting(store, &RefusalNote::new())?;
+    rustls::quic::ServerConnection::new(
+        Arc::new(config.clone()),
+        rustls::quic::Version::V1,
+        Vec::new(),
+    )?;
+    Ok(config)
+}
+
+/// The same for one connection that comes in, with a note of why it refuses the certificate of the
+/// dialer.
+///
+/// # Errors
+///
+/// As [`server_config`], after which it cannot fail.
+pub fn server_config_noting(
+    store: &Arc<CredentialStore>,
+    note: &RefusalNote,
+) -> Result<rustls::ServerConfig, TlsError> {
+    let verifier = StoreVerifier::new(Arc::clone(store), note.clone());
     let builder =
         rustls::ServerConfig::builder_with_details(Arc::clone(provider()), store.time_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?;
     let mut config = builder
-        .with_client_cert_verifier(Arc::new(StoreVerifier::new(Arc::clone(store))))
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(StoreResolver::new(Arc::clone(store))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     // A resumed session skips the check of the certificate, so there is nothing to resume.
@@ -98,11 +133,6 @@ pub fn server_config(store: &Arc<CredentialStore>) -> Result<rustls::ServerConfi
     config.cert_compressors = Vec::new();
     config.cert_decompressors = Vec::new();
     config.key_log = Arc::new(NoKeyLog);
-    rustls::quic::ServerConnection::new(
-        Arc::new(config.clone()),
-        rustls::quic::Version::V1,
-        Vec::new(),
-    )?;
     Ok(config)
 }
 

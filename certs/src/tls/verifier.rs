@@ -8,28 +8,22 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::log_limit::LogLimit;
+use super::note::RefusalNote;
 use crate::crypto::provider;
 use crate::{CertificateRefusal, CredentialStore, PeerRole, check};
 
 #[derive(Debug)]
 pub(super) struct StoreVerifier {
     store: Arc<CredentialStore>,
-    log: LogLimit,
+    note: RefusalNote,
 }
 
 impl StoreVerifier {
-    pub(super) const fn new(store: Arc<CredentialStore>) -> Self {
-        Self {
-            store,
-            log: LogLimit::new(),
-        }
+    pub(super) const fn new(store: Arc<CredentialStore>, note: RefusalNote) -> Self {
+        Self { store, note }
     }
 
     fn verify(
@@ -42,38 +36,28 @@ impl StoreVerifier {
         let credentials = self.store.current();
         match check(role, end_entity, intermediates, credentials.trust(), now) {
             Ok(_) => Ok(()),
-            Err(refusal) => {
-                self.store.tell(role, &refusal);
-                self.report(role, &refusal, now);
-                Err(refusal.into())
-            }
+            Err(refusal) => Err(self.refuse(role, refusal)),
         }
     }
 
-    fn report(&self, role: PeerRole, refusal: &CertificateRefusal, now: UnixTime) {
-        let Some(left_out) = self.log.admit(now) else {
-            return;
-        };
-        tracing::warn!(
-            target: "quicraft::link",
-            node = %self.store.identity().node(),
-            %role,
-            reason = refusal.label(),
-            left_out,
-            "certificate of a peer refused: {refusal}"
-        );
+    /// The signature of the handshake. Its errors name algorithms; the peer gets none of that.
+    fn verify_signature(
+        &self,
+        role: PeerRole,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+            .map_err(|_| self.refuse(role, CertificateRefusal::BadSignature))
     }
-}
 
-/// The signature of the handshake. Its errors name algorithms; the peer gets none of that.
-fn verify_signature(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = &provider().signature_verification_algorithms;
-    verify_tls13_signature(message, certificate, signature, algorithms)
-        .map_err(|_| Error::InvalidCertificate(CertificateError::BadSignature))
+    fn refuse(&self, role: PeerRole, refusal: CertificateRefusal) -> Error {
+        self.note.write(&refusal);
+        self.store.tell(role, &refusal);
+        refusal.into()
+    }
 }
 
 /// TLS 1.2 is not offered, so this is never asked.
@@ -115,7 +99,7 @@ impl ServerCertVerifier for StoreVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
+        self.verify_signature(PeerRole::Acceptor, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -158,7 +142,7 @@ impl ClientCertVerifier for StoreVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
+        self.verify_signature(PeerRole::Dialer, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -127,7 +127,6 @@ fn refusals_are_logged_within_bounds() {
     let clock = WallClock::manual(at(NOW));
     let (ours, theirs) = (authority(&clock), authority(&clock));
     let (one, two) = (store(&ours, 1), store(&theirs, 2));
-    // The bound is per configuration, so one configuration serves all handshakes.
     let client = client_config(&one).unwrap();
     let refused = || {
         let server = server_config(&two).unwrap();

@@ -14,13 +14,13 @@ const LINES_PER_SECOND: u64 = 10;
 /// The two numbers are not changed as one: under contention a line more or less may pass, which
 /// does no harm.
 #[derive(Debug)]
-pub(super) struct LogLimit {
+pub(crate) struct LogLimit {
     second: AtomicU64,
     asked: AtomicU64,
 }
 
 impl LogLimit {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             second: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -28,7 +28,7 @@ impl LogLimit {
     }
 
     /// How many lines were left out before this one; `None` if this one is left out too.
-    pub(super) fn admit(&self, now: UnixTime) -> Option<u64> {
+    pub(crate) fn admit(&self, now: UnixTime) -> Option<u64> {
         let now = now.as_secs();
         if self.second.swap(now, Ordering::AcqRel) != now {
             let asked = self.asked.swap(1, Ordering::AcqRel);
