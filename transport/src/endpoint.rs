@@ -159,8 +159,7 @@ impl TransportBuilder {
             None => tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?,
         };
         let tls = |error: quic::QuicSetupError| StartError::Tls(error.to_string());
-        let client = quic::client_config(&self.credentials, &self.config).map_err(tls)?;
-        let server = quic::server_config(&self.credentials, &self.config).map_err(tls)?;
+        let quic = quic::QuicSetup::new(&self.credentials, &self.config).map_err(tls)?;
         let incarnation = self.incarnation.unwrap_or_else(Incarnation::unordered);
         let endpoint_config = quic::endpoint_config(&incarnation);
         let entered = runtime.enter();
@@ -169,7 +168,7 @@ impl TransportBuilder {
         let capped = CappedSocket::new(socket, self.config.datagram_bytes_max, tasks.token());
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config,
-            Some(server),
+            Some(quic.endpoint_server()),
             Arc::new(capped),
             driver,
         )
@@ -182,7 +181,7 @@ impl TransportBuilder {
             roster: self.roster,
             resolver: self.resolver,
             endpoint,
-            client,
+            quic,
             runtime,
             tasks,
             codec: crate::raft::CODEC_ID,

@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quicraft_certs::{CrlStage, NodeId};
+use quicraft_certs::{CertificateRefusal, CrlStage, NodeId, PeerRole};
 use tokio::sync::broadcast;
 
 use crate::GroupId;
+use crate::admission::AdmissionRefusal;
 use crate::close::{CloseClass, CloseCode};
 use crate::frame::Lane;
 use crate::limits::EVENTS_KEPT_MAX;
@@ -109,6 +110,18 @@ pub enum Event {
         next_update: u64,
         /// How near that is.
         stage: CrlStage,
+    },
+    /// The certificate of an end was refused, inside TLS. It has proven nothing, so whatever the
+    /// certificate names has nothing to do with it.
+    CertificateRefused {
+        /// Its address.
+        address: SocketAddr,
+        /// Whether that end dialled or was dialled.
+        role: PeerRole,
+        /// What is wrong, as metrics name it.
+        reason: &'static str,
+        /// The same with its values; the other end is not told them.
+        detail: String,
     },
     /// A peer refused us.
     RefusedByPeer {
@@ -237,6 +250,7 @@ impl Event {
                 CrlStage::Refusing => "crl_refusing",
                 _ => "crl_near",
             },
+            Self::CertificateRefused { .. } => "certificate_refused",
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::HandshakeFailed { .. } => "handshake_failed",
             Self::DuplicateNode { .. } => "duplicate_node",
@@ -250,6 +264,29 @@ impl Event {
             Self::SnapshotResumed { .. } => "snapshot_resumed",
             Self::SocketBufferSmall { .. } => "socket_buffer_small",
             Self::FamilyMismatch { .. } => "family_mismatch",
+        }
+    }
+
+    pub(crate) fn certificate_refused(
+        address: SocketAddr,
+        role: PeerRole,
+        refusal: &CertificateRefusal,
+    ) -> Self {
+        Self::CertificateRefused {
+            address,
+            role,
+            reason: refusal.label(),
+            detail: refusal.to_string(),
+        }
+    }
+
+    /// For a refusal: which end said no, and why.
+    const fn refusal(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Refused { code, .. } => Some(("us", code.label())),
+            Self::CertificateRefused { reason, .. } => Some(("us", reason)),
+            Self::RefusedByPeer { code, .. } => Some(("peer", code.label())),
+            _ => None,
         }
     }
 
@@ -286,6 +323,22 @@ impl Events {
         self.sender.subscribe()
     }
 
+    /// We have refused a peer after TLS.
+    pub(crate) fn refused(&self, peer: NodeId, address: SocketAddr, refusal: &AdmissionRefusal) {
+        if refusal.code == CloseCode::DuplicateNode {
+            self.raise(Event::DuplicateNode {
+                peer,
+                newcomer: address,
+            });
+        }
+        self.raise(Event::Refused {
+            peer,
+            address,
+            code: refusal.code,
+            detail: refusal.detail.clone(),
+        });
+    }
+
     /// Raises an event. Never waits.
     pub(crate) fn raise(&self, event: Event) {
         let (node, name) = (self.node.get(), event.name());
@@ -295,6 +348,10 @@ impl Events {
             tracing::debug!(target: "quicraft::link", node, event = name, "{event:?}");
         }
         metrics::counter!("quicraft_events_total", "event" => name).increment(1);
+        if let Some((by, reason)) = event.refusal() {
+            metrics::counter!("quicraft_refusals_total", "by" => by, "reason" => reason)
+                .increment(1);
+        }
         // Without a subscriber there is nobody to tell.
         drop(self.sender.send(event));
     }

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use quicraft_certs::{ClusterName, NodeId};
 
 use super::reader::Reader;
-use crate::limits::HELLO_BYTES_MAX;
+use crate::limits::{CONTROL_BODY_BYTES_MAX, HELLO_BYTES_MAX};
 
 /// The version of the protocol that this code speaks, and the only one. 2: sessions are reported on
 /// (L7). There was no release of 1.
@@ -182,6 +182,12 @@ impl Introduction {
         let raft_wire = reader.u16().ok_or_else(|| short("raft wire"))?;
         let frame_bytes_max = reader.u32().ok_or_else(|| short("frame limit"))?;
         let entry_bytes_max = reader.u32().ok_or_else(|| short("entry limit"))?;
+        if (frame_bytes_max as usize) < CONTROL_BODY_BYTES_MAX {
+            return Err(HandshakeError::Field("frame limit"));
+        }
+        if entry_bytes_max == 0 {
+            return Err(HandshakeError::Field("entry limit"));
+        }
         let length = reader.u8().ok_or_else(|| short("cluster"))?;
         let name = reader
             .take(usize::from(length))
@@ -326,7 +332,7 @@ mod tests {
             features: 6,
             codec: 7,
             raft_wire: 8,
-            frame_bytes_max: 9,
+            frame_bytes_max: 65_545,
             entry_bytes_max: 10,
         }
     }
@@ -370,7 +376,7 @@ mod tests {
         golden.extend(6_u64.to_be_bytes());
         golden.push(7);
         golden.extend(8_u16.to_be_bytes());
-        golden.extend(9_u32.to_be_bytes());
+        golden.extend(65_545_u32.to_be_bytes());
         golden.extend(10_u32.to_be_bytes());
         golden.push(12);
         golden.extend(b"prod.example");

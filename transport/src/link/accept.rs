@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use quicraft_certs::{PeerRole, RefusalNote};
 use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::connection::describe;
 use super::failure::HandshakeFailure;
 use super::handshake::{Begun, Unproven, accept_side};
 use super::local::LocalNode;
@@ -61,13 +63,25 @@ async fn admit(
             .events
             .raise(Event::HandshakeFailed { address, reason });
     };
-    let connecting = match incoming.accept() {
-        Ok(connecting) => connecting,
+    let note = RefusalNote::new();
+    let server = match local.quic.server(&note) {
+        Ok(server) => server,
         Err(error) => return failed(error.to_string()),
+    };
+    let connecting = match incoming.accept_with(server) {
+        Ok(connecting) => connecting,
+        Err(error) => return failed(describe(&error)),
     };
     let quic = match timeout(HANDSHAKE_LIMIT, connecting).await {
         Ok(Ok(quic)) => quic,
-        Ok(Err(error)) => return failed(error.to_string()),
+        Ok(Err(error)) => {
+            let failure = HandshakeFailure::in_tls(&error, &note);
+            if let HandshakeFailure::Certificate(refusal) = &failure {
+                let event = Event::certificate_refused(address, PeerRole::Dialer, refusal);
+                local.events.raise(event);
+            }
+            return failed(failure.to_string());
+        }
         Err(_) => return failed(format!("TLS took longer than {HANDSHAKE_LIMIT:?}")),
     };
     // TLS has proven a certificate of the cluster; the bound on strangers is for strangers.

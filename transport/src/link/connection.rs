@@ -433,8 +433,31 @@ pub(crate) fn close_code(error: &ConnectionError) -> Option<CloseCode> {
 
 /// The end of a connection in words: who ended it, and why.
 pub(crate) fn describe(error: &ConnectionError) -> String {
-    match close_code(error) {
-        Some(code) => format!("closed by the peer: {code}"),
-        None => error.to_string(),
+    if let Some(code) = close_code(error) {
+        return format!("closed by the peer: {code}");
     }
+    // Whoever is there has chosen the text, and may not have proven anything.
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let (code, text) = (close.error_code, excerpt(&close.reason));
+            format!("closed by the peer: code {code}{text}")
+        }
+        ConnectionError::ConnectionClosed(close) => {
+            let (code, text) = (close.error_code, excerpt(&close.reason));
+            format!("closed by the peer: {code}{text}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A text of a peer for logs and status: quoted, escaped, and cut to 128 characters.
+fn excerpt(text: &[u8]) -> String {
+    const LIMIT: usize = 128;
+    if text.is_empty() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(text);
+    let cut: String = text.chars().take(LIMIT).collect();
+    let ellipsis = if cut.len() < text.len() { "..." } else { "" };
+    format!(": {cut:?}{ellipsis}")
 }

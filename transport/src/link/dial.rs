@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
+use quicraft_certs::{PeerRole, RefusalNote};
 use tokio::time::{Instant, timeout};
 
 use super::failure::HandshakeFailure;
@@ -29,17 +30,34 @@ pub(crate) async fn dial(local: Arc<LocalNode>, peer: Arc<PeerState>) {
     };
     let reason = failure.to_string();
     peer.problem(&reason);
-    if let DialFailure::Handshake(HandshakeFailure::ByPeer { code, .. }) = &failure {
-        let (peer, code, class) = (peer.node, *code, code.class());
-        local
-            .events
-            .raise(Event::RefusedByPeer { peer, code, class });
+    if let DialFailure::Handshake(failure) = &failure {
+        tell_refusal(&local, &peer, failure);
     }
     peer.feed(
         &local,
         LifeEvent::DialEnded(DialEnd::Failed(failure.setback())),
     );
     tell(&local, &peer, reason);
+}
+
+/// A refusal, by either end, is an event of its own.
+fn tell_refusal(local: &LocalNode, peer: &PeerState, failure: &HandshakeFailure) {
+    let address = *lock(&peer.address);
+    let role = PeerRole::Acceptor;
+    match (failure, address) {
+        (HandshakeFailure::ByPeer { code, .. }, _) => peer.refused_us(local, *code),
+        // Dials that cross are nothing to look at; the acceptor says which of them it was.
+        (HandshakeFailure::Refused(refusal), _) if refusal.code == CloseCode::Superseded => {}
+        (HandshakeFailure::Refused(refusal), Some(address)) => {
+            peer.was_refused(local, address, refusal);
+        }
+        (HandshakeFailure::Certificate(refusal), Some(address)) => {
+            peer.note_refusal(false, refusal.label(), &refusal.to_string());
+            let event = Event::certificate_refused(address, role, refusal);
+            local.events.raise(event);
+        }
+        _ => {}
+    }
 }
 
 /// Raises the event that fits what follows from a failed dial.
@@ -154,13 +172,16 @@ async fn dial_one(
     let cluster = local.credentials.identity().cluster().clone();
     let name = quicraft_certs::server_name(&cluster, peer.node);
     let endpoint = local.endpoint().ok_or_else(stops)?;
+    let note = RefusalNote::new();
+    let no_dial = |error: &dyn std::fmt::Display| DialFailure::NoAddress(error.to_string());
+    let client = local.quic.client(&note).map_err(|error| no_dial(&error))?;
     let connecting = endpoint
-        .connect_with(local.client.clone(), target, &name.to_str())
-        .map_err(|error| DialFailure::NoAddress(error.to_string()))?;
+        .connect_with(client, target, &name.to_str())
+        .map_err(|error| no_dial(&error))?;
     let quic = timeout(local.config.dial_limit, connecting)
         .await
         .map_err(|_| DialFailure::Timeout)?
-        .map_err(|error| HandshakeFailure::ended(&error))?;
+        .map_err(|error| HandshakeFailure::in_tls(&error, &note))?;
     let handshake = async {
         let unproven = Unproven::new(quic.clone(), begun)?;
         dial_side(local, peer, unproven, generation).await

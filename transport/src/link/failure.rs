@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use quinn::ConnectionError;
+use quicraft_certs::{CertificateRefusal, RefusalNote};
+use quinn::{ConnectionError, TransportErrorCode};
 
 use super::connection::{close_code, describe};
 use crate::admission::AdmissionRefusal;
@@ -16,12 +17,19 @@ use crate::limits::{FORGEABLE_RETRY, RETRY_AFTER};
 /// What the text of a close says before the milliseconds that the dialer is to wait.
 const RETRY_AFTER_TEXT: &str = "retry_after_ms=";
 
+/// The alert to a dialer without a certificate, `certificate_required` (RFC 8446, 6.2).
+const CERTIFICATE_REQUIRED: u8 = 116;
+
 /// How a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeFailure {
     /// We refuse the peer.
     #[error("refused: {0}")]
     Refused(#[from] AdmissionRefusal),
+    /// We refuse the certificate of the other end, inside TLS. It has proven nothing, so this says
+    /// nothing about a node.
+    #[error("refused: {0}")]
+    Certificate(CertificateRefusal),
     /// The peer refused us with a code.
     #[error("the peer refused us: {code}")]
     ByPeer {
@@ -58,7 +66,7 @@ impl HandshakeFailure {
                 (_, CloseClass::RetryAfter) => Setback::RetryAfter(*retry_after),
                 (_, CloseClass::Retry) => Setback::Retry,
             },
-            Self::Lost { refused: true, .. } => Setback::Forgeable,
+            Self::Certificate(_) | Self::Lost { refused: true, .. } => Setback::Forgeable,
             Self::Lost { refused: false, .. } => Setback::Retry,
         }
     }
@@ -73,6 +81,21 @@ impl HandshakeFailure {
         }
     }
 
+    /// How a handshake ended inside TLS, with what this end has noted of it.
+    pub(crate) fn in_tls(error: &ConnectionError, note: &RefusalNote) -> Self {
+        if let Some(refusal) = note.refusal() {
+            return Self::Certificate(refusal.clone());
+        }
+        let required = TransportErrorCode::crypto(CERTIFICATE_REQUIRED);
+        match error {
+            // TLS itself refuses a dialer that shows none; nobody is asked then.
+            ConnectionError::TransportError(refused) if refused.code == required => {
+                Self::Certificate(CertificateRefusal::NoCertificate)
+            }
+            _ => Self::ended(error),
+        }
+    }
+
     pub(crate) fn ended(error: &ConnectionError) -> Self {
         if let (Some(code), ConnectionError::ApplicationClosed(close)) = (close_code(error), error)
         {
@@ -82,7 +105,7 @@ impl HandshakeFailure {
         let refused = match error {
             // A node that stops or has no room refuses so; it is worth an ordinary retry.
             ConnectionError::ConnectionClosed(close) => {
-                close.error_code != quinn::TransportErrorCode::CONNECTION_REFUSED
+                close.error_code != TransportErrorCode::CONNECTION_REFUSED
             }
             ConnectionError::TransportError(_) | ConnectionError::VersionMismatch => true,
             ConnectionError::ApplicationClosed(_)
@@ -126,7 +149,7 @@ pub(super) fn bad_hello(error: &HandshakeError) -> HandshakeFailure {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use quinn::{ApplicationClose, ConnectionClose, TransportErrorCode};
+    use quinn::{ApplicationClose, ConnectionClose};
 
     fn refused_by_transport(error_code: TransportErrorCode) -> Setback {
         let close = ConnectionClose {

@@ -17,7 +17,6 @@ use super::peer_state::PeerState;
 use super::{probe, quic};
 use crate::admission::{Candidate, PeerFacts, Rank, screen};
 use crate::close::{CloseClass, CloseCode};
-use crate::event::Event;
 use crate::frame::{
     Confirm, HANDSHAKE_PREFIX_BYTES, Hello, Introduction, Lane, PROTOCOL_VERSION, Welcome,
     handshake_length,
@@ -164,21 +163,21 @@ pub(crate) async fn accept_side(
     let quic = unproven.quic.clone();
     let certified = unproven.certificate.identity().node();
     let result = accept_messages(local, unproven).await;
-    if let Err(HandshakeFailure::Refused(refusal)) = &result {
-        let (code, detail) = (refusal.code, refusal.detail.clone());
-        let address = quic.remote_address();
-        if code == CloseCode::DuplicateNode {
-            local.events.raise(Event::DuplicateNode {
-                peer: certified,
-                newcomer: address,
-            });
+    match &result {
+        Err(HandshakeFailure::Refused(refusal)) => {
+            let address = quic.remote_address();
+            match local.known_peer(certified) {
+                Some(peer) => peer.was_refused(local, address, refusal),
+                None => local.events.refused(certified, address, refusal),
+            }
         }
-        local.events.raise(Event::Refused {
-            peer: certified,
-            address,
-            code,
-            detail,
-        });
+        // It was let in, and then refused us. Its own dials are told the code in turn.
+        Err(HandshakeFailure::ByPeer { code, .. }) => {
+            if let Some(peer) = local.known_peer(certified) {
+                peer.refused_us(local, *code);
+            }
+        }
+        Err(HandshakeFailure::Certificate(_) | HandshakeFailure::Lost { .. }) | Ok(()) => {}
     }
     close_refused(&quic, &result);
     result

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::PeerState;
 use super::connection::OwnCertificate;
 use super::peer_state::random;
+use super::quic::QuicSetup;
 use super::transfer::SendRate;
 use crate::admission::{ConnectionId, LocalFacts};
 use crate::close::CloseCode;
@@ -35,7 +36,7 @@ pub(crate) struct LocalParts {
     pub(crate) roster: Roster,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) endpoint: quinn::Endpoint,
-    pub(crate) client: quinn::ClientConfig,
+    pub(crate) quic: QuicSetup,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) tasks: TaskTracker,
     pub(crate) codec: u8,
@@ -54,7 +55,7 @@ pub(crate) struct LocalNode {
     pub(crate) resolver: Arc<dyn Resolver>,
     /// Until this node stops: a handle on it would keep the socket bound and its driver running.
     endpoint: Mutex<Option<quinn::Endpoint>>,
-    pub(crate) client: quinn::ClientConfig,
+    pub(crate) quic: QuicSetup,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) events: Events,
     pub(crate) started: Instant,
@@ -87,7 +88,7 @@ impl LocalNode {
             roster: parts.roster,
             resolver: parts.resolver,
             endpoint: Mutex::new(Some(parts.endpoint)),
-            client: parts.client,
+            quic: parts.quic,
             runtime: parts.runtime,
             events: Events::new(node),
             started: Instant::now(),

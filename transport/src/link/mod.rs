@@ -42,5 +42,5 @@ pub use peer::{CallLane, LinkNeed, Peer, Request};
 pub(crate) use peer_state::PeerState;
 pub(crate) use roster_watch::{roster_loop, shut_down};
 pub use session::{SessionReceiver, SessionSender};
-pub use stats::{LaneStatus, LastClose, LinkState, LinkStatus};
+pub use stats::{LaneStatus, LastClose, LastRefusal, LinkState, LinkStatus};
 pub use transfer_serve::TransferBody;

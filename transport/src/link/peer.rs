@@ -254,6 +254,7 @@ impl Peer {
             certificate_ends: link.map(Connection::certificate_ends),
             last_problem: lock(&state.last_problem).clone(),
             last_close: lock(&state.last_close).clone(),
+            last_refusal: lock(&state.last_refusal).clone(),
         }
     }
 

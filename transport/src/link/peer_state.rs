@@ -14,9 +14,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::connection::Connection;
 use super::dial::dial;
 use super::local::{LocalNode, lock};
-use super::stats::{Counters, LastClose, LinkState};
+use super::stats::{Counters, LastClose, LastRefusal, LinkState};
 use crate::UnreachableReason;
-use crate::admission::{ConnectionId, ProbeOutcome};
+use crate::admission::{AdmissionRefusal, ConnectionId, ProbeOutcome};
+use crate::close::CloseCode;
+use crate::event::Event;
 use crate::life::{LifeAction, LifeEvent, LifeSettings, LifeState, PeerLife};
 
 /// How this node stands to a peer, as callers wait for it.
@@ -42,6 +44,7 @@ pub(crate) struct PeerState {
     pub(crate) address: Mutex<Option<SocketAddr>>,
     pub(crate) last_problem: Mutex<Option<String>>,
     pub(crate) last_close: Mutex<Option<LastClose>>,
+    pub(crate) last_refusal: Mutex<Option<LastRefusal>>,
     pub(crate) live: AtomicU32,
     pub(crate) live_max: AtomicU32,
     pub(crate) links_total: AtomicU64,
@@ -78,6 +81,7 @@ impl PeerState {
             address: Mutex::default(),
             last_problem: Mutex::default(),
             last_close: Mutex::default(),
+            last_refusal: Mutex::default(),
             live: AtomicU32::new(0),
             live_max: AtomicU32::new(0),
             links_total: AtomicU64::new(0),
@@ -209,6 +213,40 @@ impl PeerState {
     /// Remembers why there is no link.
     pub(crate) fn problem(&self, text: &str) {
         *lock(&self.last_problem) = Some(text.to_owned());
+    }
+
+    /// Remembers a refusal of a handshake with this peer. One that another connection overtook is
+    /// none: dials cross on good days.
+    pub(crate) fn note_refusal(&self, by_peer: bool, reason: &'static str, detail: &str) {
+        *lock(&self.last_refusal) = Some(LastRefusal {
+            by_peer,
+            reason,
+            detail: detail.to_owned(),
+            at: Instant::now(),
+        });
+    }
+
+    /// This end has refused the peer, and tells everybody.
+    pub(crate) fn was_refused(
+        &self,
+        local: &LocalNode,
+        address: SocketAddr,
+        refusal: &AdmissionRefusal,
+    ) {
+        if refusal.code != CloseCode::Superseded {
+            self.note_refusal(false, refusal.code.label(), &refusal.detail);
+        }
+        local.events.refused(self.node, address, refusal);
+    }
+
+    /// The peer has refused this end, which tells everybody.
+    pub(crate) fn refused_us(&self, local: &LocalNode, code: CloseCode) {
+        if code != CloseCode::Superseded {
+            self.note_refusal(true, code.label(), "");
+        }
+        let (peer, class) = (self.node, code.class());
+        let event = Event::RefusedByPeer { peer, code, class };
+        local.events.raise(event);
     }
 
     /// Counts a connection as a live link. Raised where admission adopts.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use quicraft_certs::{CertificateRefusal, CredentialStore, PeerCertificate};
+use quicraft_certs::{CertificateRefusal, CredentialStore, PeerCertificate, RefusalNote};
 use quinn::VarInt;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::pki_types::CertificateDer;
@@ -88,36 +88,78 @@ fn transport(config: &TransportConfig, streams: u32) -> Arc<quinn::TransportConf
     Arc::new(transport)
 }
 
-/// How this node dials. The credentials are read at each handshake, so they can be replaced.
-pub(crate) fn client_config(
-    credentials: &Arc<CredentialStore>,
-    config: &TransportConfig,
-) -> Result<quinn::ClientConfig, QuicSetupError> {
-    let failed = |error: &dyn fmt::Display| QuicSetupError(error.to_string());
-    let tls = quicraft_certs::client_config(credentials).map_err(|error| failed(&error))?;
-    let tls = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
-    let mut client = quinn::ClientConfig::new(Arc::new(tls));
-    client.transport_config(transport(config, 0));
-    Ok(client)
+/// How this node dials and accepts. The credentials are read at each handshake, so they can be
+/// replaced.
+#[derive(Clone)]
+pub(crate) struct QuicSetup {
+    credentials: Arc<CredentialStore>,
+    dialling: Arc<quinn::TransportConfig>,
+    accepting: quinn::ServerConfig,
 }
 
-/// How this node accepts: one stream and 64 KiB for a peer that is not proven yet.
-pub(crate) fn server_config(
+impl QuicSetup {
+    pub(crate) fn new(
+        credentials: &Arc<CredentialStore>,
+        config: &TransportConfig,
+    ) -> Result<Self, QuicSetupError> {
+        // Whatever is wrong is found here, and not when the first peer comes.
+        quicraft_certs::client_config(credentials).map_err(|error| failed(&error))?;
+        quicraft_certs::server_config(credentials).map_err(|error| failed(&error))?;
+        let note = RefusalNote::new();
+        let mut accepting = quinn::ServerConfig::with_crypto(server_tls(credentials, &note)?);
+        // T5: one stream and 64 KiB for a peer that is not proven yet.
+        accepting
+            .transport_config(transport(config, 1))
+            // T4: a peer stays where it was, unless the host allows otherwise.
+            .migration(config.migration)
+            .max_incoming(HANDSHAKES_HARD_MAX * 2)
+            .incoming_buffer_size(INCOMING_BYTES)
+            .incoming_buffer_size_total(INCOMING_BYTES * 64);
+        Ok(Self {
+            credentials: Arc::clone(credentials),
+            dialling: transport(config, 0),
+            accepting,
+        })
+    }
+
+    /// For one dial, with a note of why it refuses the other end.
+    pub(crate) fn client(&self, note: &RefusalNote) -> Result<quinn::ClientConfig, QuicSetupError> {
+        let tls = quicraft_certs::client_config_noting(&self.credentials, note)
+            .map_err(|error| failed(&error))?;
+        let tls = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
+        let mut client = quinn::ClientConfig::new(Arc::new(tls));
+        client.transport_config(Arc::clone(&self.dialling));
+        Ok(client)
+    }
+
+    /// For the endpoint as a whole.
+    pub(crate) fn endpoint_server(&self) -> quinn::ServerConfig {
+        self.accepting.clone()
+    }
+
+    /// For one connection that comes in, with a note of why it refuses the dialer.
+    pub(crate) fn server(
+        &self,
+        note: &RefusalNote,
+    ) -> Result<Arc<quinn::ServerConfig>, QuicSetupError> {
+        let mut server = self.accepting.clone();
+        server.crypto = server_tls(&self.credentials, note)?;
+        Ok(Arc::new(server))
+    }
+}
+
+fn failed(error: &dyn fmt::Display) -> QuicSetupError {
+    QuicSetupError(error.to_string())
+}
+
+fn server_tls(
     credentials: &Arc<CredentialStore>,
-    config: &TransportConfig,
-) -> Result<quinn::ServerConfig, QuicSetupError> {
-    let failed = |error: &dyn fmt::Display| QuicSetupError(error.to_string());
-    let tls = quicraft_certs::server_config(credentials).map_err(|error| failed(&error))?;
+    note: &RefusalNote,
+) -> Result<Arc<QuicServerConfig>, QuicSetupError> {
+    let tls = quicraft_certs::server_config_noting(credentials, note);
+    let tls = tls.map_err(|error| failed(&error))?;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| failed(&error))?;
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    server
-        .transport_config(transport(config, 1))
-        // T4: a peer stays where it was, unless the host allows otherwise.
-        .migration(config.migration)
-        .max_incoming(HANDSHAKES_HARD_MAX * 2)
-        .incoming_buffer_size(INCOMING_BYTES)
-        .incoming_buffer_size_total(INCOMING_BYTES * 64);
-    Ok(server)
+    Ok(Arc::new(tls))
 }
 
 /// The endpoint's keys. Both are the same in every run of a persisted incarnation, so that a peer

@@ -117,6 +117,21 @@ pub struct LastClose {
     pub at: Instant,
 }
 
+/// A handshake that one of its two ends refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastRefusal {
+    /// Whether the peer refused us; if not, this node refused whoever showed the peer's identity,
+    /// or answered at its address.
+    pub by_peer: bool,
+    /// The name of the close code, or of what is wrong with the certificate.
+    pub reason: &'static str,
+    /// What only the refusing end knows; empty if that was the peer.
+    pub detail: String,
+    /// When.
+    pub at: Instant,
+}
+
 /// How this node stands to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -192,4 +207,6 @@ pub struct LinkStatus {
     pub last_problem: Option<String>,
     /// How the last connection ended, drained ones included.
     pub last_close: Option<LastClose>,
+    /// The last handshake with this peer that one of the two ends refused.
+    pub last_refusal: Option<LastRefusal>,
 }
