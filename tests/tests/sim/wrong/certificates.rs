@@ -207,9 +207,12 @@ const TABLE: &[Row] = &[
         "too_many_intermediates",
     ),
     tls(
-        "a sub-CA below the path length of the CA",
+        "a sub-CA below the path length of the one above it",
         |judge| {
-            let below = judge.ours.below(ca_params("one"));
+            judge.trusts_to_depth(&[], "", 2);
+            let mut params = ca_params("one");
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            let below = judge.ours.below(params);
             let lowest = below.below(ca_params("two"));
             Manners::showing(lowest.issue(&node_params(), &[&lowest.der, &below.der]))
         },
@@ -632,7 +635,7 @@ const TABLE: &[Row] = &[
         },
         CLAIMED,
         End::Alert(116, "no_certificate"),
-        End::GivesUp(40),
+        End::GivesUp(49),
     ),
     node(
         "an end that never asks for ours",
@@ -705,9 +708,12 @@ async fn dials(row: &Row) {
                 matches!(learnt, Refused::Alert(seen, _) if seen == alert),
                 "{what}: {learnt:?}"
             );
-            judge
-                .refused_certificate(&what, PeerRole::Dialer, reason)
-                .await;
+            let role = PeerRole::Dialer;
+            let detail = judge.refused_certificate(&what, role, reason).await;
+            let failed = judge.handshake_failed(&what).await;
+            assert!(failed.contains(&detail), "{what}: {failed}");
+            // Nothing is known of a node because of it: it has not proven that it is one.
+            assert_eq!(judge.node().link(CLAIMED).last_refusal, None, "{what}");
         }
         End::Code(code) => {
             assert_eq!(learnt, told(code), "{what}");
@@ -751,15 +757,18 @@ async fn accepts(row: &Row) {
                 matches!(learnt, Refused::Alert(seen, _) if seen == alert),
                 "{what}: {learnt:?}"
             );
-            judge
-                .refused_certificate(&what, PeerRole::Acceptor, reason)
-                .await;
-            judge.dial_failed(&what).await;
+            let role = PeerRole::Acceptor;
+            let detail = judge.refused_certificate(&what, role, reason).await;
+            let failed = judge.dial_failed(&what).await;
+            assert!(failed.contains(&detail), "{what}: {failed}");
+            judge.shows_refusal(&what, false, reason);
         }
         End::Code(code) => {
             assert_eq!(learnt, told(code), "{what}");
+            judge.refused(&what, code).await;
             let reason = judge.dial_failed(&what).await;
             assert!(reason.contains(code.label()), "{what}: {reason}");
+            judge.shows_refusal(&what, false, code.label());
         }
         End::GivesUp(_) | End::Never => unreachable!("{what}"),
     }

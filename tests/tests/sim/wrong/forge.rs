@@ -234,7 +234,11 @@ fn inner(der: &[u8]) -> &[u8] {
 }
 
 fn content_length(der: &[u8]) -> usize {
-    assert_eq!(der[..2], [0x30, 0x82], "a sequence with two bytes of length");
+    assert_eq!(
+        der[..2],
+        [0x30, 0x82],
+        "a sequence with two bytes of length"
+    );
     usize::from(u16::from_be_bytes([der[2], der[3]]))
 }
 

@@ -8,8 +8,8 @@ use quicraft_tests::sim::{LIMIT, RawHello, confirm};
 use quicraft_tests::switch::Switch;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -81,7 +81,10 @@ impl Refused {
 impl Impostor {
     pub(super) fn new(switch: &Switch, address: SocketAddr, manners: &Manners) -> Self {
         let shown = Arc::new(Shows(manners.shown.as_ref().map(|shown| {
-            Arc::new(CertifiedKey::new(shown.chain.clone(), Arc::clone(&shown.key)))
+            Arc::new(CertifiedKey::new(
+                shown.chain.clone(),
+                Arc::clone(&shown.key),
+            ))
         })));
         let mut endpoint = quinn::Endpoint::new_with_abstract_socket(
             quinn::EndpointConfig::default(),
@@ -108,7 +111,9 @@ impl Impostor {
 
     /// The next attempt of the other end, before anything is answered.
     pub(super) async fn incoming(&self) -> quinn::Incoming {
-        within(self.endpoint.accept()).await.expect("an open endpoint")
+        within(self.endpoint.accept())
+            .await
+            .expect("an open endpoint")
     }
 }
 
@@ -140,7 +145,9 @@ pub(super) async fn enter(connection: &Connection, hello: &RawHello) -> (SendStr
 
 async fn message(recv: &mut RecvStream) -> Vec<u8> {
     let mut message = vec![0; 8];
-    within(recv.read_exact(&mut message)).await.expect("a prefix");
+    within(recv.read_exact(&mut message))
+        .await
+        .expect("a prefix");
     let length = usize::from(u16::from_be_bytes([message[6], message[7]]));
     message.resize(8 + length, 0);
     let fields = within(recv.read_exact(&mut message[8..])).await;

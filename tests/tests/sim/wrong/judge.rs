@@ -1,7 +1,6 @@
 //! The node that refuses: node 1 of the cluster, with a clock of its own, and what it records.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quicraft_certs::{CredentialSettings, IssuedNode, PeerRole, UnixTime, WallClock};
@@ -13,6 +12,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
+use super::counts::Counts;
 use super::forge::{Ca, NOW};
 
 /// Whom the wrong node claims to be. It is in the roster.
@@ -28,7 +28,7 @@ pub(super) struct Judge {
     pub(super) ours: Ca,
     own: IssuedNode,
     events: broadcast::Receiver<Event>,
-    told: Arc<Mutex<Vec<(PeerRole, &'static str)>>>,
+    counts: Counts,
 }
 
 pub(super) fn id(node: u64) -> NodeId {
@@ -41,25 +41,21 @@ pub(super) fn at(seconds: u64) -> UnixTime {
 
 impl Judge {
     pub(super) async fn new() -> Self {
+        let counts = Counts::here();
         let clock = WallClock::manual(at(NOW));
         let spec = SimSpec {
             persisted: false,
             ..SimSpec::new(1, 0, 10 * MS).by_clock(clock.clone())
         };
         let cluster = SimCluster::start_unlinked(spec).await;
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&told);
         let transport = &cluster.node(1).transport;
-        transport.credentials().on_refusal(move |role, refusal| {
-            sink.lock().expect("whole").push((role, refusal.label()));
-        });
         Self {
             events: transport.events(),
             ours: Ca::of(&cluster.authority),
             own: cluster.authority.issue(id(1)).expect("issued"),
             cluster,
             clock,
-            told,
+            counts,
         }
     }
 
@@ -73,12 +69,18 @@ impl Judge {
 
     /// The judge believes other CAs beside that of the cluster, and these CRLs.
     pub(super) fn trusts(&self, others: &[&Ca], crls: &str) {
+        self.trusts_to_depth(others, crls, 1);
+    }
+
+    /// The same, with this many intermediates at most.
+    pub(super) fn trusts_to_depth(&self, others: &[&Ca], crls: &str, depth: usize) {
         let bundle: String = std::iter::once(&self.ours)
             .chain(others.iter().copied())
             .map(|ca| ca.pem.as_str())
             .collect();
         let mut settings = CredentialSettings::default();
         settings.clock = self.clock.clone();
+        settings.limits.max_intermediates = depth;
         let credentials = self.own.credentials_with(&bundle, crls, &settings);
         let store = self.node().transport.credentials();
         let replaced = store.replace(credentials.expect("valid credentials"));
@@ -98,26 +100,43 @@ impl Judge {
     pub(super) fn pins(&self, key_hash: [u8; 32]) {
         let entry = RosterEntry::new(id(CLAIMED), vec![address(2).into()]);
         let roster = self.node().transport.roster();
-        roster.insert(entry.by_need().pinned(key_hash)).expect("inserted");
+        roster
+            .insert(entry.by_need().pinned(key_hash))
+            .expect("inserted");
     }
 
-    /// A certificate was refused, and this is what was recorded: the exact reason, and who it was.
+    /// A certificate was refused inside TLS, and this is what was recorded: the exact reason, and
+    /// who it was. Returns the reason with its values.
     pub(super) async fn refused_certificate(
         &mut self,
         what: &str,
-        role: PeerRole,
-        reason: &'static str,
-    ) {
-        if role == PeerRole::Dialer {
-            let from = self
-                .event(what, |event| match event {
-                    Event::HandshakeFailed { address, .. } => Some(*address),
-                    _ => None,
-                })
-                .await;
-            assert_eq!(from, address(2), "{what}");
-        }
-        assert_eq!(self.told(), [(role, reason)], "{what}");
+        expected: PeerRole,
+        label: &'static str,
+    ) -> String {
+        let (from, role, reason, detail) = self
+            .event(what, |event| match event {
+                Event::CertificateRefused {
+                    address,
+                    role,
+                    reason,
+                    detail,
+                } => Some((*address, *role, *reason, detail.clone())),
+                _ => None,
+            })
+            .await;
+        let found = (from, role, reason);
+        assert_eq!(found, (address(2), expected, label), "{what}: {detail}");
+        assert_eq!(self.counts.refusals("us", label), 1, "{what}: counted");
+        detail
+    }
+
+    /// The handshake of a dialer has failed for this reason.
+    pub(super) async fn handshake_failed(&mut self, what: &str) -> String {
+        self.event(what, |event| match event {
+            Event::HandshakeFailed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        })
+        .await
     }
 
     /// A peer was refused with a code, after TLS.
@@ -133,8 +152,22 @@ impl Judge {
                 _ => None,
             })
             .await;
-        assert_eq!((from, code), (address(2), expected), "{what}");
+        assert_eq!((from, code), (address(2), expected), "{what}: {detail}");
         assert!(!detail.is_empty(), "{what}");
+        let counted = self.counts.refusals("us", expected.label());
+        assert_eq!(counted, 1, "{what}: counted");
+    }
+
+    /// The status of the claimed node names the refusal.
+    pub(super) fn shows_refusal(&self, what: &str, by_peer: bool, reason: &str) {
+        let refusal = self.node().link(CLAIMED).last_refusal;
+        let refusal = refusal.unwrap_or_else(|| panic!("{what}: the status shows no refusal"));
+        assert_eq!(
+            (refusal.by_peer, refusal.reason),
+            (by_peer, reason),
+            "{what}"
+        );
+        assert_eq!(refusal.detail.is_empty(), by_peer, "{what}: {refusal:?}");
     }
 
     /// The next event that is looked for, among those that were not looked at yet.
@@ -161,11 +194,6 @@ impl Judge {
         };
         let found = timeout(LIMIT, waiting).await;
         found.unwrap_or_else(|_| panic!("{what}: no such event among {seen:?}"))
-    }
-
-    /// What the certificates were refused for, in the order of the handshakes.
-    pub(super) fn told(&self) -> Vec<(PeerRole, &'static str)> {
-        self.told.lock().expect("whole").clone()
     }
 
     /// A dial has failed: the reason is in the event and in the status, the wait is bounded, and
@@ -205,7 +233,11 @@ pub(super) fn assert_coarse(what: &str, text: &str) {
     let word = text.strip_prefix("invalid peer certificate: ");
     let word = word.unwrap_or(text);
     let letters = |word: &str| word.chars().all(|letter| letter.is_ascii_alphabetic());
-    let known = ["", "peer sent no certificates", "peer doesn't support any known protocol"];
+    let known = [
+        "",
+        "peer sent no certificates",
+        "peer doesn't support any known protocol",
+    ];
     assert!(letters(word) || known.contains(&word), "{what}: {text:?}");
 }
 

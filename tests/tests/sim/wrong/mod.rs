@@ -4,9 +4,11 @@
 //! - [`certificates`]: what TLS refuses, and what follows from the node in a good certificate;
 //! - [`hellos`]: what is refused in the three messages after it;
 //! - [`codes`]: what a node does that is refused, for every code and every alert;
-//! - [`forge`]: makes the certificates; [`impostor`]: shows them; [`judge`]: the node that refuses.
+//! - [`forge`]: makes the certificates; [`impostor`]: shows them; [`judge`]: the node that refuses;
+//!   [`counts`]: what it counts.
 
 mod certificates;
+mod counts;
 mod forge;
 mod impostor;
 mod judge;
