@@ -71,13 +71,32 @@ impl HandshakeFailure {
         }
     }
 
-    pub(super) fn lost(connection: &quinn::Connection, otherwise: &dyn std::fmt::Display) -> Self {
+    /// What the dialer makes of an end after TLS. Until the acceptor has confirmed TLS (RFC 9001,
+    /// 4.1.2), a close may still have come in one of the first packets, whose keys are public. The
+    /// next dial tells which it was.
+    pub(super) fn unless_forged(self, quic: &quinn::Connection) -> Self {
+        let confirmed = quic.stats().frame_rx.handshake_done > 0;
+        match self {
+            Self::ByPeer { code, .. } if code.class() == CloseClass::Fatal && !confirmed => {
+                Self::forged(format!(
+                    "closed by the peer: {code}, before TLS was confirmed"
+                ))
+            }
+            other => other,
+        }
+    }
+
+    const fn forged(text: String) -> Self {
+        let refused = true;
+        Self::Lost { text, refused }
+    }
+
+    /// The stream of the handshake broke: with its connection, or the peer has ended it alone, and
+    /// is told that no such message can be read.
+    pub(super) fn broken(connection: &quinn::Connection, stream: &dyn std::fmt::Display) -> Self {
         match connection.close_reason() {
             Some(error) => Self::ended(&error),
-            None => Self::Lost {
-                text: otherwise.to_string(),
-                refused: false,
-            },
+            None => refusal(CloseCode::BadHello, stream.to_string()),
         }
     }
 
@@ -88,6 +107,8 @@ impl HandshakeFailure {
         }
         let required = TransportErrorCode::crypto(CERTIFICATE_REQUIRED);
         match error {
+            // C3: the keys of the first packets are public, and a close code may travel in them.
+            ConnectionError::ApplicationClosed(_) => Self::forged(describe(error)),
             // TLS itself refuses a dialer that shows none; nobody is asked then.
             ConnectionError::TransportError(refused) if refused.code == required => {
                 Self::Certificate(CertificateRefusal::NoCertificate)

@@ -105,6 +105,7 @@ pub(crate) async fn dial_side(
 ) -> Result<(), HandshakeFailure> {
     let quic = unproven.quic.clone();
     let result = dial_messages(local, peer, unproven, generation).await;
+    let result = result.map_err(|failure| failure.unless_forged(&quic));
     close_refused(&quic, &result);
     result
 }
@@ -118,7 +119,7 @@ async fn dial_messages(
     let quic = unproven.quic.clone();
     let opened = timeout(HELLO_LIMIT, quic.open_bi()).await;
     let (mut send, mut recv) = opened
-        .map_err(|_| HandshakeFailure::lost(&quic, &"no stream for the hello"))?
+        .map_err(|_| refusal(CloseCode::HelloTimeout, "no stream for the hello"))?
         .map_err(|error| HandshakeFailure::ended(&error))?;
     drop(send.set_priority(Lane::Control.priority()));
     let hello = Hello {
@@ -286,7 +287,7 @@ async fn write(
 ) -> Result<(), HandshakeFailure> {
     match timeout(HELLO_LIMIT, send.write_all(&message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(HandshakeFailure::lost(quic, &error)),
+        Ok(Err(error)) => Err(HandshakeFailure::broken(quic, &error)),
         Err(_) => Err(refusal(
             CloseCode::HelloTimeout,
             "a handshake message could not be sent",
@@ -303,7 +304,7 @@ async fn read(
 ) -> Result<Vec<u8>, HandshakeFailure> {
     let reading = async {
         let mut prefix = [0; HANDSHAKE_PREFIX_BYTES];
-        let broken = |error| HandshakeFailure::lost(quic, &error);
+        let broken = |error| HandshakeFailure::broken(quic, &error);
         recv.read_exact(&mut prefix).await.map_err(broken)?;
         let size = handshake_length(prefix, kind).map_err(|error| bad_hello(&error))?;
         let mut fields = vec![0; size];

@@ -3,7 +3,7 @@
 use quicraft_certs::{PeerRole, Serial};
 use quicraft_tests::sim::RawHello;
 use quicraft_tests::switch::address;
-use quicraft_transport::close::{CloseClass, CloseCode};
+use quicraft_transport::close::CloseCode;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose as Eku, IsCa,
     KeyUsagePurpose, PublicKeyData, SanType,
@@ -12,7 +12,7 @@ use rustls::SignatureScheme;
 
 use super::forge::*;
 use super::impostor::{Impostor, Manners, Refused, enter, hear, say, within};
-use super::judge::{CLAIMED, Judge, all, assert_coarse, at};
+use super::judge::{CLAIMED, Judge, all, assert_coarse, at, told};
 
 /// What a wrong certificate comes to, at both ends.
 #[derive(Clone, Copy, Debug)]
@@ -732,7 +732,7 @@ async fn accepts(row: &Row) {
     judge.expects(true);
     let ended = match wrong.accept().await {
         Ok(connection) => match hear(&connection).await {
-            Ok((mut send, _recv, _)) => {
+            Ok((mut send, _recv, _generation)) => {
                 let welcome = RawHello::new(row.says, asked(&connection)).encode_welcome();
                 drop(send.write_all(&welcome).await);
                 within(connection.closed()).await
@@ -782,15 +782,6 @@ fn asked(connection: &quinn::Connection) -> u64 {
     } else {
         77
     }
-}
-
-/// What the refused end is told, text included.
-fn told(code: CloseCode) -> Refused {
-    let text = match code.class() {
-        CloseClass::RetryAfter => "retry_after_ms=1000",
-        _ => "",
-    };
-    Refused::Code(u64::from(code.to_wire()), text.to_owned())
 }
 
 /// T3, A1, C3, C4: each wrong certificate, shown by a dialer.

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use tokio::time::timeout;
 
 use super::forge::Shown;
@@ -27,6 +27,8 @@ pub(super) struct Manners {
     pub(super) shown: Option<Shown>,
     /// Whether it asks a dialer for a certificate.
     pub(super) asks: bool,
+    /// What it has against every certificate; nothing if there is nothing.
+    pub(super) refuses: Option<CertificateError>,
     /// Its protocol names.
     pub(super) alpn: Vec<Vec<u8>>,
 }
@@ -36,6 +38,7 @@ impl Manners {
         Self {
             shown: Some(shown),
             asks: true,
+            refuses: None,
             alpn: vec![quicraft_certs::ALPN.to_vec()],
         }
     }
@@ -109,6 +112,17 @@ impl Impostor {
         within(incoming.expect("an open endpoint").into_future()).await
     }
 
+    /// Waits until every connection has ended, and what was said at its end is sent.
+    pub(super) async fn idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+
+    /// Waits for the next attempt of the other end, for ever, and leaves it without an answer.
+    pub(super) async fn next(&self) {
+        let incoming = self.endpoint.accept().await;
+        incoming.expect("an open endpoint").ignore();
+    }
+
     /// The next attempt of the other end, before anything is answered.
     pub(super) async fn incoming(&self) -> quinn::Incoming {
         within(self.endpoint.accept())
@@ -117,11 +131,17 @@ impl Impostor {
     }
 }
 
-/// Sends on a first stream of ours, and says how the connection ended.
+/// Sends on a first stream of ours. It may be refused while it speaks.
+pub(super) async fn greet(connection: &Connection, bytes: &[u8]) -> (SendStream, RecvStream) {
+    let (mut send, recv) = within(connection.open_bi()).await.expect("a stream");
+    drop(send.write_all(bytes).await);
+    (send, recv)
+}
+
+/// The same, and how the connection ended, before or after.
 pub(super) async fn say(connection: &Connection, bytes: &[u8]) -> ConnectionError {
     let kept = match within(connection.open_bi()).await {
         Ok((mut send, recv)) => {
-            // It may be refused while we speak.
             drop(send.write_all(bytes).await);
             Some((send, recv))
         }
@@ -134,13 +154,17 @@ pub(super) async fn say(connection: &Connection, bytes: &[u8]) -> ConnectionErro
 
 /// Sends a good hello, reads the welcome and confirms: the streams are those of Control then.
 pub(super) async fn enter(connection: &Connection, hello: &RawHello) -> (SendStream, RecvStream) {
-    let (mut send, mut recv) = within(connection.open_bi()).await.expect("a stream");
-    send.write_all(&hello.encode()).await.expect("sent");
-    let welcome = message(&mut recv).await;
-    assert_eq!(welcome[..6], *b"QCFT\x02\0", "a welcome");
+    let (mut send, mut recv) = greet(connection, &hello.encode()).await;
+    welcome(&mut recv).await;
     let confirmed = confirm(hello.generation);
     send.write_all(&confirmed).await.expect("sent");
     (send, recv)
+}
+
+/// Reads a welcome.
+pub(super) async fn welcome(recv: &mut RecvStream) {
+    let welcome = message(recv).await;
+    assert_eq!(welcome[..6], *b"QCFT\x02\0", "a welcome");
 }
 
 async fn message(recv: &mut RecvStream) -> Vec<u8> {
@@ -155,13 +179,15 @@ async fn message(recv: &mut RecvStream) -> Vec<u8> {
     message
 }
 
-/// Takes the other end's first stream and reads one message from it.
+/// Takes the other end's first stream, reads its hello, and returns the generation of it.
 pub(super) async fn hear(
     connection: &Connection,
-) -> Result<(SendStream, RecvStream, Vec<u8>), ConnectionError> {
+) -> Result<(SendStream, RecvStream, u64), ConnectionError> {
     let (send, mut recv) = within(connection.accept_bi()).await?;
-    let message = message(&mut recv).await;
-    Ok((send, recv, message))
+    let hello = message(&mut recv).await;
+    // Behind the prefix, the versions, two ids, the uid, the boot and the epoch (PROTOCOL.md, H1).
+    let generation = hello[8 + 4 + 8 + 16 + 8 + 16 + 8..][..8].try_into();
+    Ok((send, recv, u64::from_be_bytes(generation.expect("8 bytes"))))
 }
 
 pub(super) async fn within<T>(waiting: impl Future<Output = T>) -> T {
@@ -177,7 +203,7 @@ fn server_config(shown: &Arc<Shows>, manners: &Manners) -> quinn::ServerConfig {
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring has TLS 1.3");
     let builder = if manners.asks {
-        builder.with_client_cert_verifier(Arc::new(Believes(provider())))
+        builder.with_client_cert_verifier(Arc::new(Believes::new(manners)))
     } else {
         builder.with_no_client_auth()
     };
@@ -192,7 +218,7 @@ fn client_config(shown: &Arc<Shows>, manners: &Manners) -> quinn::ClientConfig {
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring has TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believes(provider())))
+        .with_custom_certificate_verifier(Arc::new(Believes::new(manners)))
         .with_client_cert_resolver(Arc::<Shows>::clone(shown));
     tls.alpn_protocols = manners.alpn.clone();
     let quic = QuicClientConfig::try_from(tls).expect("ring has the suite of Initial packets");
@@ -219,9 +245,22 @@ impl ResolvesServerCert for Shows {
     }
 }
 
-/// Believes every certificate and every signature.
+/// Believes every certificate and every signature, or has the same against all.
 #[derive(Debug)]
-struct Believes(Arc<CryptoProvider>);
+struct Believes(Arc<CryptoProvider>, Option<CertificateError>);
+
+impl Believes {
+    fn new(manners: &Manners) -> Self {
+        Self(provider(), manners.refuses.clone())
+    }
+
+    fn verdict(&self) -> Result<(), Error> {
+        match &self.1 {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(()),
+        }
+    }
+}
 
 impl ServerCertVerifier for Believes {
     fn verify_server_cert(
@@ -232,7 +271,7 @@ impl ServerCertVerifier for Believes {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        self.verdict().map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -269,7 +308,7 @@ impl ClientCertVerifier for Believes {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
+        self.verdict().map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -6,14 +6,15 @@ use std::time::Duration;
 use quicraft_certs::{CredentialSettings, IssuedNode, PeerRole, UnixTime, WallClock};
 use quicraft_tests::sim::{LIMIT, MS, SimCluster, SimNode, SimSpec};
 use quicraft_tests::switch::address;
-use quicraft_transport::close::CloseCode;
-use quicraft_transport::{Event, LinkState, NodeId, RosterEntry};
+use quicraft_transport::close::{CloseClass, CloseCode};
+use quicraft_transport::{Event, LinkState, NodeId, Roster, RosterEntry};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::counts::Counts;
 use super::forge::{Ca, NOW};
+use super::impostor::Refused;
 
 /// Whom the wrong node claims to be. It is in the roster.
 pub(super) const CLAIMED: u64 = 2;
@@ -28,7 +29,7 @@ pub(super) struct Judge {
     pub(super) ours: Ca,
     own: IssuedNode,
     events: broadcast::Receiver<Event>,
-    counts: Counts,
+    pub(super) counts: Counts,
 }
 
 pub(super) fn id(node: u64) -> NodeId {
@@ -87,9 +88,20 @@ impl Judge {
         replaced.expect("replaced");
     }
 
+    pub(super) fn roster(&self) -> &Roster {
+        self.node().transport.roster()
+    }
+
+    /// Waits until the judge has met what its roster names, so that its status can show it.
+    pub(super) async fn settled(&self) {
+        self.node()
+            .link_until(CLAIMED, |link| link.state == LinkState::Idle)
+            .await;
+    }
+
     /// The roster knows the claimed node; from now on it is dialled, or waited for. A pin stays.
     pub(super) fn expects(&self, dials: bool) {
-        let roster = self.node().transport.roster();
+        let roster = self.roster();
         let mut entry = RosterEntry::new(id(CLAIMED), vec![address(2).into()]);
         entry.pin = roster.get(id(CLAIMED)).and_then(|known| known.pin);
         let entry = if dials { entry } else { entry.by_need() };
@@ -99,10 +111,8 @@ impl Judge {
     /// The roster pins another key of the claimed node, and nobody dials it yet.
     pub(super) fn pins(&self, key_hash: [u8; 32]) {
         let entry = RosterEntry::new(id(CLAIMED), vec![address(2).into()]);
-        let roster = self.node().transport.roster();
-        roster
-            .insert(entry.by_need().pinned(key_hash))
-            .expect("inserted");
+        let entry = entry.by_need().pinned(key_hash);
+        self.roster().insert(entry).expect("inserted");
     }
 
     /// A certificate was refused inside TLS, and this is what was recorded: the exact reason, and
@@ -239,6 +249,15 @@ pub(super) fn assert_coarse(what: &str, text: &str) {
         "peer doesn't support any known protocol",
     ];
     assert!(letters(word) || known.contains(&word), "{what}: {text:?}");
+}
+
+/// What a refused end is told, text included.
+pub(super) fn told(code: CloseCode) -> Refused {
+    let text = match code.class() {
+        CloseClass::RetryAfter => "retry_after_ms=1000",
+        _ => "",
+    };
+    Refused::Code(u64::from(code.to_wire()), text.to_owned())
 }
 
 /// Runs every row, one after the other, and fails after the last one if any has failed.

@@ -5,10 +5,13 @@
 //! - [`hellos`]: what is refused in the three messages after it;
 //! - [`codes`]: what a node does that is refused, for every code and every alert;
 //! - [`forge`]: makes the certificates; [`impostor`]: shows them; [`judge`]: the node that refuses;
-//!   [`counts`]: what it counts.
+//!   [`counts`]: what it counts; [`packets`]: what anyone on the path can forge.
 
 mod certificates;
+mod codes;
 mod counts;
 mod forge;
+mod hellos;
 mod impostor;
 mod judge;
+mod packets;
