@@ -162,8 +162,9 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// within a second.
 pub const CERTIFICATE_SWEEP: Duration = Duration::from_millis(500);
 
-/// Time between two looks at the files of the credentials.
-pub const CREDENTIAL_FILES_POLL: Duration = Duration::from_secs(2);
+/// Time between two looks at the files of the credentials: a list of revoked certificates acts on
+/// live links within a second of its writing.
+pub const CREDENTIAL_FILES_POLL: Duration = Duration::from_millis(500);
 
 /// After new credentials the links are renewed within this time, each at a moment of its own.
 pub const RENEWAL_SPREAD: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! Measurements of Quicraft. Every figure in the documents names the subcommand that shows it.
 
+mod eviction;
 mod file_machine;
 mod memory;
 mod pair;
@@ -17,11 +18,9 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "they are the names of the subcommands; others measure other things"
-)]
 enum Measurement {
+    /// How long a link lives on when its peer was removed, suspended or revoked, or has expired.
+    Eviction(eviction::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -39,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     match Arguments::parse().measurement {
+        Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))
