@@ -4,7 +4,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use quicraft_examples::cluster::{BadDaysOptions, Job, Options, PowerOnOptions, run};
+use quicraft_examples::cluster::{
+    BadDaysOptions, Job, Options, PowerOnOptions, RotateOptions, run,
+};
 use quicraft_examples::kv::process::{self, NodeArgs};
 
 /// Starts a cluster of node processes on this machine, writes to it from many clients, kills the
@@ -24,6 +26,8 @@ enum Part {
     BadDays(BadDaysOptions),
     /// Start all nodes at once, and measure the links between them
     PowerOn(PowerOnOptions),
+    /// Replace all certificates under load, and the CA too, without losing a call
+    Rotate(RotateOptions),
     /// Run one node; the jobs start this very program with this
     #[command(hide = true, name = "node")]
     Node(Box<NodeArgs>),
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         Some(Part::Node(node)) => return process::run(*node),
         Some(Part::BadDays(options)) => Job::BadDays(options),
         Some(Part::PowerOn(options)) => Job::PowerOn(options),
+        Some(Part::Rotate(options)) => Job::Rotate(options),
         None => Job::Main(arguments.options),
     })
 }

@@ -30,6 +30,8 @@ struct NodeFile<'a> {
     ca: &'a Path,
     cert: &'a Path,
     key: &'a Path,
+    crl: Option<&'a Path>,
+    calls_per_second: u64,
 }
 
 /// Where a node really is, on the loopback address.
@@ -48,6 +50,8 @@ pub struct Layout {
     /// For a node and a peer the port at which the node looks for it, where nobody told it better.
     told: BTreeMap<(u64, u64), u16>,
     ports: Ports,
+    /// Calls beside Raft that each node makes.
+    calls_per_second: u64,
 }
 
 impl Layout {
@@ -76,6 +80,7 @@ impl Layout {
             places,
             told: BTreeMap::new(),
             ports,
+            calls_per_second: 0,
         })
     }
 
@@ -83,6 +88,13 @@ impl Layout {
     #[must_use]
     pub fn run_by(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
+        self
+    }
+
+    /// The same, but each node makes so many calls a second to the others, beside Raft.
+    #[must_use]
+    pub const fn calling(mut self, calls_per_second: u64) -> Self {
+        self.calls_per_second = calls_per_second;
         self
     }
 
@@ -104,6 +116,7 @@ impl Layout {
         Ok(Self {
             told: self.told.clone(),
             program: self.program.clone(),
+            calls_per_second: self.calls_per_second,
             ..drawn
         })
     }
@@ -183,6 +196,8 @@ impl Layout {
             ca: &certificates.ca,
             cert: &certificates.cert,
             key: &certificates.key,
+            crl: certificates.crl.as_deref(),
+            calls_per_second: self.calls_per_second,
         })?;
         let path = folder.join("node.toml");
         fs::write(&path, text).map_err(file("write", &path))

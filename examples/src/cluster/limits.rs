@@ -87,5 +87,13 @@ pub const GLANCE: Duration = Duration::from_millis(2);
 /// From the first of all processes to the last one's socket.
 pub const BOUND: Duration = Duration::from_secs(30);
 
+/// For a step of a rotation: the nodes look at their files twice a second, renew their links within
+/// five seconds, and the connections that were replaced drain for five at most. The rest is for a
+/// busy machine.
+pub const STEP: Duration = Duration::from_secs(60);
+
+/// Load before, between and after the steps of a rotation.
+pub const HOLD: Duration = Duration::from_secs(1);
+
 /// Lines of each node's log that are shown when something failed.
 pub const LOG_LINES: usize = 30;

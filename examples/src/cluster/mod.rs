@@ -3,7 +3,7 @@
 //!
 //! It sees the nodes only as an operator does: through their files, their processes and HTTP. No
 //! file here knows Raft or the transport. [`run()`] is the whole job; the other rooms are its steps.
-//! [`bad_days`] and [`power_on`] are jobs of their own on the same nodes.
+//! [`bad_days`], [`power_on`] and [`rotate`] are jobs of their own on the same nodes.
 
 pub mod bad_days;
 pub mod client;
@@ -20,6 +20,7 @@ pub mod ports;
 pub mod power_on;
 pub mod readback;
 pub mod report;
+pub mod rotate;
 pub mod run;
 pub mod seen;
 pub mod start;
@@ -32,4 +33,5 @@ pub use error::ClusterError;
 pub use options::Options;
 pub use power_on::PowerOnOptions;
 pub use report::{Outcome, Report};
+pub use rotate::options::RotateOptions;
 pub use run::{Job, run};

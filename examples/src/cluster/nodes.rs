@@ -46,6 +46,7 @@ impl NodeProcess {
 pub struct Nodes {
     nodes: Vec<NodeProcess>,
     layout: Layout,
+    authority: Authority,
     // Dropped last: the processes write into it.
     folder: TempDir,
 }
@@ -90,6 +91,7 @@ impl Nodes {
         Ok(Self {
             nodes,
             layout,
+            authority,
             folder,
         })
     }
@@ -109,6 +111,18 @@ impl Nodes {
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Who has issued the certificates of all nodes.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The files of the credentials of the node at place `node`; it follows them while it runs.
+    #[must_use]
+    pub fn certificates(&self, node: usize) -> Option<&CredentialFiles> {
+        Some(&self.nodes.get(node)?.certificates)
     }
 
     /// Where each node serves HTTP: `http://host:port`.

@@ -7,6 +7,7 @@ use super::bad_days::bad_days;
 use super::bad_days::options::BadDaysOptions;
 use super::drill::drill;
 use super::error::ClusterError;
+use super::layout::Layout;
 use super::limits::KILL_AT_PERCENT;
 use super::load::Load;
 use super::nodes::Nodes;
@@ -15,6 +16,8 @@ use super::options::Options;
 use super::power_on::{PowerOnOptions, power_on};
 use super::readback::{read_back, settle};
 use super::report::{Outcome, Report};
+use super::rotate::options::RotateOptions;
+use super::rotate::rotate;
 use super::start::start;
 use super::workload::Workload;
 use crate::kv::process::one_line;
@@ -30,6 +33,8 @@ pub enum Job {
     BadDays(BadDaysOptions),
     /// All nodes at once.
     PowerOn(PowerOnOptions),
+    /// New certificates while the nodes work.
+    Rotate(RotateOptions),
 }
 
 impl Job {
@@ -42,6 +47,9 @@ impl Job {
             Self::BadDays(options) => Nodes::prepare(options.nodes, options.groups),
             // It is about links; nobody writes.
             Self::PowerOn(options) => Nodes::prepare(options.nodes, 1),
+            Self::Rotate(options) => Nodes::laid_out(
+                Layout::new(options.nodes, options.groups)?.calling(options.calls_per_node()),
+            ),
         }
     }
 
@@ -50,6 +58,7 @@ impl Job {
             Self::Main(options) => Box::new(main_job(options, nodes).await?),
             Self::BadDays(options) => Box::new(bad_days(options, nodes).await?),
             Self::PowerOn(options) => Box::new(power_on(options, nodes).await?),
+            Self::Rotate(options) => Box::new(rotate(options, nodes).await?),
         })
     }
 
@@ -57,7 +66,7 @@ impl Job {
         match self {
             Self::Main(options) => options.keep,
             Self::BadDays(options) => options.keep,
-            Self::PowerOn(_) => false,
+            Self::PowerOn(_) | Self::Rotate(_) => false,
         }
     }
 
@@ -66,6 +75,7 @@ impl Job {
             Self::Main(options) => options.json,
             Self::BadDays(options) => options.json,
             Self::PowerOn(options) => options.json,
+            Self::Rotate(options) => options.json,
         }
     }
 }

@@ -20,6 +20,36 @@ pub struct Status {
     /// Its alive tasks.
     #[serde(default)]
     pub tasks: u64,
+    /// What it shows to others.
+    #[serde(default)]
+    pub credentials: Credentials,
+    /// Its calls beside Raft.
+    #[serde(default)]
+    pub calls: Calls,
+}
+
+/// What a node shows to others.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// 1 at its start, one more whenever it took new files.
+    pub generation: u64,
+    /// The serial number of its certificate.
+    pub certificate: String,
+}
+
+/// The calls that a node makes beside Raft, since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Calls {
+    /// Those that were answered rightly.
+    pub answered: u64,
+    /// All others.
+    pub failed: u64,
+    /// The slowest answer, in milliseconds.
+    pub slowest_ms: u64,
+    /// Why the last of those that failed did.
+    pub last_failure: Option<String>,
 }
 
 /// The handshakes of a node since it started.
@@ -87,6 +117,15 @@ pub struct Link {
     pub handshake_ms: Option<u64>,
     /// Why there is no link.
     pub last_problem: Option<String>,
+    /// `up`, `dialling`, `down` or `parked`.
+    #[serde(default)]
+    pub state: String,
+    /// The code with which the last connection was closed.
+    pub last_code: Option<String>,
+    /// The peer's boot.
+    pub boot: Option<String>,
+    /// The serial number of the certificate that the peer has shown.
+    pub certificate: Option<String>,
 }
 
 impl Status {

@@ -5,10 +5,12 @@
 //! the front. They do not know how bytes travel between nodes: a network is given to them. [`node`]
 //! puts everything together on the transport, and [`process`] makes a process of it.
 
+mod calls;
 pub mod config;
 pub mod folder;
 pub mod host;
 pub mod http;
+mod links;
 pub mod node;
 pub mod process;
 pub mod shard;

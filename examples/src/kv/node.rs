@@ -1,8 +1,8 @@
 //! A node of the key-value store as one process runs it: the checked configuration, the sockets,
 //! the data folder, the transport, the groups and the HTTP front, started and stopped in order.
 //!
-//! This is the only room of the store that knows the transport. What an exit code or a line of
-//! output looks like is not known here.
+//! Of the store only this room, [`links`](super::links) and [`calls`](super::calls) know the
+//! transport. What an exit code or a line of output looks like is not known here.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,18 +18,18 @@ use quicraft_certs::{
 };
 use quicraft_transport::raft::{FileSnapshots, RaftFactory, RaftTiming, serve};
 use quicraft_transport::{
-    AlreadyRegistered, GroupId, Incarnation, IncarnationError, InvalidAddress, LinkState,
-    Registration, Roster, RosterEntry, RosterError, StartError, Transport, TransportConfig,
-    TransportHandle,
+    AlreadyRegistered, GroupId, Incarnation, IncarnationError, InvalidAddress, Registration,
+    Roster, RosterEntry, RosterError, StartError, Transport, TransportConfig,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinError;
 
+use super::calls::Calls;
 use super::config::Config;
 use super::folder::{DataFolder, FolderError};
 use super::host::{HostError, KvHost, raft_config};
 use super::http;
-use super::status::{HandshakeStatus, LinkStatus, NetworkStatus};
+use super::links::Links;
 use super::store::{Store, StoreError, StoreOptions};
 
 /// Below the data folder: what the transport keeps of this node's runs.
@@ -147,6 +147,7 @@ struct Running {
     host: Arc<KvHost>,
     transport: Transport,
     served: Arc<Mutex<Served>>,
+    calls: Option<Calls>,
 }
 
 /// A started node. [`Node::run`] serves until it is told to stop.
@@ -181,7 +182,8 @@ impl Node {
     ///
     /// Dropping it stops what was started.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
-        let credentials = load_credentials(&config)?;
+        let (files, settings) = credentials(&config)?;
+        let credentials = CredentialStore::new(Credentials::load(&files, &settings)?);
         let roster = roster(&config)?;
         let transport_config = transport_config(&config)?;
         let sockets = bind(&config).await?;
@@ -195,6 +197,8 @@ impl Node {
             .roster(roster)
             .udp_socket(sockets.udp)
             .start()?;
+        // A rotation, and a revocation, is a matter of writing files.
+        transport.follow_credentials(files, settings);
         let running = Running::start(config, store, transport, &snapshots).await?;
         Ok(Self {
             running,
@@ -217,9 +221,10 @@ impl Node {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), NodeError> {
-        let handle = self.running.transport.handle();
+        let calls = self.running.calls.as_ref().map(Calls::counters);
+        let links = Links::new(self.running.transport.handle(), calls);
         let host = Arc::clone(&self.running.host);
-        let router = http::router(Arc::clone(&host), Box::new(move || network(&handle)));
+        let router = http::router(Arc::clone(&host), Box::new(links));
         let refuse = async move {
             stop.await;
             host.refuse_requests();
@@ -241,6 +246,8 @@ impl Running {
     ) -> Result<Self, NodeError> {
         let served = Arc::new(Mutex::new(Served::default()));
         let handle = transport.handle();
+        let peers = config.nodes.keys().filter(|&&id| id != config.node);
+        let calls = Calls::start(&handle, config.calls_per_second, peers.copied())?;
         let host = KvHost::start(
             config,
             store,
@@ -260,6 +267,7 @@ impl Running {
             host: Arc::new(host),
             transport,
             served,
+            calls,
         };
         let failure = lock(&running.served).failure;
         match failure {
@@ -272,6 +280,7 @@ impl Running {
     }
 
     async fn stop(self) -> Result<(), NodeError> {
+        drop(self.calls);
         let unregister = |group| drop(lock(&self.served).groups.remove(&group));
         let stopped = self.host.shutdown(unregister).await;
         let report = self.transport.shutdown(GOODBYE).await;
@@ -280,68 +289,26 @@ impl Running {
     }
 }
 
-/// The transport as the front shows it.
-fn network(transport: &TransportHandle) -> NetworkStatus {
-    let own = transport.node_id().get();
-    let links = transport.status().into_iter();
-    let handshakes = transport.handshakes();
-    NetworkStatus {
-        links: links.map(|link| link_status(own, link)).collect(),
-        handshakes: HandshakeStatus {
-            dialled: handshakes.dialled,
-            accepted: handshakes.accepted,
-        },
-    }
-}
-
-fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let peer = link.peer.get();
-    LinkStatus {
-        peer,
-        connected: link.boot.is_some(),
-        state: match link.state {
-            LinkState::Up => "up",
-            LinkState::Dialling => "dialling",
-            LinkState::Parked(_) => "parked",
-            _ => "down",
-        },
-        since_ms: millis(link.since),
-        rtt_us: link.rtt.map(micros),
-        boot: link.boot.map(|boot| format!("{boot:032x}")),
-        epoch: link.epoch,
-        bytes_sent: link.sent_bytes,
-        bytes_received: link.received_bytes,
-        dialled_by: link.boot.map(|_| if link.dialled { own } else { peer }),
-        link_id: link.link_id.map(|id| format!("{id:032x}")),
-        links: link.links,
-        draining: link.draining,
-        links_max: link.links_max,
-        in_flight: link.in_flight,
-        links_total: link.links_total,
-        established_in_ms: link.established_in.map(millis),
-        handshake_ms: link.handshake.map(millis),
-        last_problem: link.last_problem,
-    }
-}
-
 fn lock(served: &Mutex<Served>) -> std::sync::MutexGuard<'_, Served> {
     // A map is whole between two calls, whoever panicked.
     served.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_credentials(config: &Config) -> Result<Arc<CredentialStore>, NodeError> {
+/// Where the credentials are, and whose they must be.
+fn credentials(config: &Config) -> Result<(CredentialFiles, CredentialSettings), NodeError> {
     let cluster = ClusterName::new(&config.cluster).map_err(|source| NodeError::ClusterName {
         name: config.cluster.clone(),
         source,
     })?;
-    let files = &config.certificates;
-    let files = CredentialFiles::new(&files.ca, &files.cert, &files.key);
+    let of_config = &config.certificates;
+    let mut files = CredentialFiles::new(&of_config.ca, &of_config.cert, &of_config.key);
+    if let Some(crl) = &of_config.crl {
+        files = files.with_crl(crl);
+    }
     let mut settings = CredentialSettings::default();
     settings.expected_cluster = Some(cluster);
     settings.expected_node = Some(NodeId::new(config.node)?);
-    Ok(CredentialStore::new(Credentials::load(&files, &settings)?))
+    Ok((files, settings))
 }
 
 /// Who may enter: exactly the nodes of the configuration.

@@ -47,9 +47,18 @@ pub struct LinkStatus {
     pub established_in_ms: Option<u64>,
     /// Milliseconds from the first packet of this link's handshake to admission.
     pub handshake_ms: Option<u64>,
+    /// The serial number of the certificate that the peer has shown on this link.
+    pub certificate: Option<String>,
+    /// The CA that has issued it.
+    pub issuer: Option<String>,
+    /// When it ends, in seconds since 1970.
+    pub certificate_ends: Option<u64>,
     /// Why the last link ended or the last dial failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_problem: Option<String>,
+    /// The code with which the last connection was closed, where one of its ends gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_code: Option<&'static str>,
 }
 
 impl LinkStatus {
@@ -73,6 +82,33 @@ pub struct HandshakeStatus {
     pub accepted: u64,
 }
 
+/// What this node shows to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CredentialStatus {
+    /// 1 for those that the node started with, one more whenever new files were taken.
+    pub generation: u64,
+    /// The serial number of its certificate.
+    pub certificate: String,
+    /// When it ends, in seconds since 1970.
+    pub ends: u64,
+}
+
+/// The calls beside Raft that a drill has asked for, since the node started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CallStatus {
+    /// Calls that were answered with what was sent.
+    pub answered: u64,
+    /// All others.
+    pub failed: u64,
+    /// The slowest answer, in milliseconds.
+    pub slowest_ms: u64,
+    /// Why the last of those that failed did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
 /// What the transport says of itself; whoever runs it fills it in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,6 +117,10 @@ pub struct NetworkStatus {
     pub links: Vec<LinkStatus>,
     /// Handshakes with all peers together.
     pub handshakes: HandshakeStatus,
+    /// What this node shows to others.
+    pub credentials: CredentialStatus,
+    /// Calls of a drill.
+    pub calls: CallStatus,
 }
 
 impl NetworkStatus {
@@ -108,6 +148,10 @@ pub struct NodeStatus {
     pub links: Vec<LinkStatus>,
     /// Handshakes with all peers together.
     pub handshakes: HandshakeStatus,
+    /// What this node shows to others.
+    pub credentials: CredentialStatus,
+    /// Calls of a drill.
+    pub calls: CallStatus,
     /// Tasks of the process that are alive; what serves this answer is among them.
     pub tasks: usize,
     /// What the store has written.
@@ -202,6 +246,8 @@ impl NodeStatus {
             groups: groups.collect::<Result<_, _>>()?,
             links: network.links,
             handshakes: network.handshakes,
+            credentials: network.credentials,
+            calls: network.calls,
             tasks: runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             store: StoreStatus {
                 synced_commits: stats.synced_commits,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openraft::RaftMetrics;
 use openraft::raft::AppendEntriesRequest;
-use quicraft_examples::kv::http::{router, serve};
+use quicraft_examples::kv::http::{Network, router, serve};
 use quicraft_examples::kv::shard::group_of;
 use quicraft_examples::kv::store::limits::{KEY_BYTES, VALUE_BYTES};
 use quicraft_examples::kv::types::Vote;
@@ -28,6 +28,19 @@ use crate::network::Phantom;
 const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
 const WAIT: Option<Duration> = Some(Duration::from_secs(30));
+
+/// A network with one peer.
+struct OnePeer;
+
+impl Network for OnePeer {
+    fn status(&self) -> NetworkStatus {
+        NetworkStatus::new(vec![LinkStatus::new(9)])
+    }
+
+    fn forget(&self, peer: u64) -> bool {
+        peer == 9
+    }
+}
 
 struct Front {
     host: Arc<KvHost>,
@@ -75,10 +88,13 @@ impl Front {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let network = Box::new(|| NetworkStatus::new(vec![LinkStatus::new(9)]));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
-        let server = tokio::spawn(serve(listener, router(Arc::clone(&host), network), stopped));
+        let server = tokio::spawn(serve(
+            listener,
+            router(Arc::clone(&host), Box::new(OnePeer)),
+            stopped,
+        ));
         let redirect = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder()
             .redirect(redirect)
@@ -200,6 +216,13 @@ async fn limits_hold_at_the_limit_and_one_past_it() {
         (Method::GET, "/elsewhere", StatusCode::NOT_FOUND),
         (Method::POST, "/kv/k", StatusCode::METHOD_NOT_ALLOWED),
         (Method::PUT, "/status", StatusCode::METHOD_NOT_ALLOWED),
+        (
+            Method::GET,
+            "/peers/9/forget",
+            StatusCode::METHOD_NOT_ALLOWED,
+        ),
+        (Method::POST, "/peers/nine/forget", StatusCode::BAD_REQUEST),
+        (Method::POST, "/peers/8/forget", StatusCode::NOT_FOUND),
     ] {
         let response = front.ask(method, path, "").await;
         assert_eq!(response.status(), status, "{path}");
@@ -255,6 +278,15 @@ async fn status_and_health_tell_what_there_is() {
         assert_eq!(stopping.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(stopping.headers()[RETRY_AFTER], "1");
     }
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_makes_a_node_forget_a_peer() {
+    let front = Front::start(&[], Phantom::silent(), 30_000).await;
+    let forgotten = front.ask(Method::POST, "/peers/9/forget", "").await;
+    assert_eq!(forgotten.status(), StatusCode::OK);
+    assert_eq!(json(forgotten).await, serde_json::json!({ "forgotten": 9 }));
     front.stop().await;
 }
 

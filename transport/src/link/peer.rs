@@ -252,6 +252,7 @@ impl Peer {
             handshake: link.map(Connection::handshake),
             established_in: link.map(Connection::established_in),
             certificate_ends: link.map(Connection::certificate_ends),
+            certificate: link.map(|link| link.certificate().clone()),
             last_problem: lock(&state.last_problem).clone(),
             last_close: lock(&state.last_close).clone(),
             last_refusal: lock(&state.last_refusal).clone(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quicraft_certs::NodeId;
+use quicraft_certs::{NodeId, PeerCertificate};
 use tokio::time::Instant;
 
 use crate::close::CloseCode;
@@ -203,6 +203,9 @@ pub struct LinkStatus {
     pub established_in: Option<Duration>,
     /// When the peer's certificate ends, seconds since 1970.
     pub certificate_ends: Option<u64>,
+    /// The certificate that the peer has shown on this link: when a rotation is through, every link
+    /// shows new ones, and an old CA can go when none is of it.
+    pub certificate: Option<PeerCertificate>,
     /// Why the last link ended or the last dial failed.
     pub last_problem: Option<String>,
     /// How the last connection ended, drained ones included.

@@ -34,6 +34,8 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// This node's key.
     pub key: PathBuf,
+    /// The lists of revoked certificates; without it none is revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// How Raft behaves, the same for all groups.
@@ -84,6 +86,8 @@ pub struct Config {
     pub max_requests: usize,
     /// Memory for the database's cache, in bytes; 32 MiB by default.
     pub cache_bytes: usize,
+    /// Calls a second to the other nodes beside Raft, for drills; none by default.
+    pub calls_per_second: u64,
 }
 
 impl Config {
@@ -131,7 +135,10 @@ impl Config {
             1024,
             1..=65_536,
         )?;
+        let calls_per_second =
+            ranged("calls-per-second", settings.calls_per_second, 0, 0..=10_000)?;
         Ok(Self {
+            calls_per_second,
             max_requests: usize::try_from(max_requests).unwrap_or(usize::MAX),
             nodes: nodes(node, own, &settings.peers)?,
             groups: ranged("groups", settings.groups, 16, 1..=GROUPS as u64)?,
@@ -141,6 +148,7 @@ impl Config {
                 ca: required("ca", settings.ca)?,
                 cert: required("cert", settings.cert)?,
                 key: required("key", settings.key)?,
+                crl: settings.crl,
             },
             request_timeout: Duration::from_millis(request_timeout),
             cache_bytes: usize::try_from(cache.saturating_mul(1024 * 1024)).unwrap_or(usize::MAX),

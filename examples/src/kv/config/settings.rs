@@ -52,6 +52,9 @@ pub struct Settings {
     /// This node's key (PEM)
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// The lists of revoked certificates, one for each authority (PEM); without it none is revoked
+    #[arg(long, value_name = "FILE")]
+    pub crl: Option<PathBuf>,
     /// Milliseconds between two heartbeats of a leader [default: 200]
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u64>,
@@ -79,6 +82,9 @@ pub struct Settings {
     /// Memory for the database's cache, in MiB [default: 32]
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<usize>,
+    /// Calls a second to the other nodes beside Raft, for drills [default: 0]
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub calls_per_second: Option<u64>,
 }
 
 impl Settings {
@@ -128,6 +134,7 @@ impl Settings {
             ca: self.ca.or(other.ca),
             cert: self.cert.or(other.cert),
             key: self.key.or(other.key),
+            crl: self.crl.or(other.crl),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(other.election_min_ms),
             election_max_ms: self.election_max_ms.or(other.election_max_ms),
@@ -137,6 +144,7 @@ impl Settings {
             request_timeout_ms: self.request_timeout_ms.or(other.request_timeout_ms),
             max_requests: self.max_requests.or(other.max_requests),
             cache_mib: self.cache_mib.or(other.cache_mib),
+            calls_per_second: self.calls_per_second.or(other.calls_per_second),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP front: keys, status and health. It knows HTTP and the host, and nothing of links.
+//! The HTTP front: keys, status, health, and what only an operator can decide. It knows HTTP and
+//! the host, and of links only what [`Network`] says.
 //!
 //! | answer | meaning |
 //! | --- | --- |
@@ -25,7 +26,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use openraft::ReadPolicy;
@@ -45,19 +46,26 @@ use super::types::Command;
 /// How long open requests may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Says what the transport is like now; it must not block.
-pub type Network = Box<dyn Fn() -> NetworkStatus + Send + Sync>;
+/// The links to the other nodes, as far as the front has to do with them. Nothing here may block.
+pub trait Network: Send + Sync {
+    /// What they are like now.
+    fn status(&self) -> NetworkStatus;
+
+    /// Forgets which run of a peer was seen last, so that one that was restored from a backup may
+    /// enter. Returns whether there is such a peer.
+    fn forget(&self, peer: u64) -> bool;
+}
 
 struct Front {
     host: Arc<KvHost>,
-    network: Network,
+    network: Box<dyn Network>,
     requests: Semaphore,
 }
 
 type Shared = State<Arc<Front>>;
 
 /// All paths of the store, on `host`.
-pub fn router(host: Arc<KvHost>, network: Network) -> Router {
+pub fn router(host: Arc<KvHost>, network: Box<dyn Network>) -> Router {
     let requests = host.config().max_requests;
     let front = Arc::new(Front {
         host,
@@ -69,6 +77,7 @@ pub fn router(host: Arc<KvHost>, network: Network) -> Router {
         .route("/kv/{key}", keys)
         .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
         .route("/status", get(status).fallback(wrong_method))
+        .route("/peers/{peer}/forget", post(forget).fallback(wrong_method))
         .route("/healthz", get(health).fallback(wrong_method))
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(VALUE_BYTES))
@@ -280,9 +289,31 @@ fn leader(raft: &GroupRaft) -> Option<u64> {
 }
 
 async fn status(State(front): Shared) -> Result<Json<NodeStatus>, Refusal> {
-    NodeStatus::of(&front.host, (front.network)())
+    NodeStatus::of(&front.host, front.network.status())
         .map(Json)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// What became of a peer whose runs an operator has told this node to forget.
+#[derive(Serialize)]
+struct Forgotten {
+    forgotten: u64,
+}
+
+/// Lets a peer enter again that was restored from a backup. Whoever asks for it has made sure that
+/// no newer run of the peer is alive.
+async fn forget(
+    State(front): Shared,
+    peer: Result<Path<u64>, PathRejection>,
+) -> Result<Json<Forgotten>, Refusal> {
+    let bad = |error: PathRejection| Refusal::new(StatusCode::BAD_REQUEST, error.body_text());
+    let Path(peer) = peer.map_err(bad)?;
+    if front.network.forget(peer) {
+        tracing::warn!(target: "quicraft::kv", peer, "its former runs were forgotten");
+        return Ok(Json(Forgotten { forgotten: peer }));
+    }
+    let error = format!("{peer} is no other node of this cluster");
+    Err(Refusal::new(StatusCode::NOT_FOUND, error))
 }
 
 /// What health answers: fine while every group runs, with or without a leader.
@@ -316,7 +347,7 @@ async fn health(State(front): Shared) -> Result<Json<Health>, Refusal> {
 
 async fn no_such_path(uri: Uri) -> Refusal {
     let error = format!(
-        "there is no {}; /kv/KEY, /status and /healthz are",
+        "there is no {}; /kv/KEY, /status, /healthz and /peers/ID/forget are",
         uri.path()
     );
     Refusal::new(StatusCode::NOT_FOUND, error)
@@ -325,6 +356,6 @@ async fn no_such_path(uri: Uri) -> Refusal {
 async fn wrong_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET, or for /kv/KEY also PUT and DELETE",
+        "GET, or for /kv/KEY also PUT and DELETE; POST for /peers/ID/forget",
     )
 }
