@@ -16,6 +16,12 @@ pub enum ClusterError {
     /// A flag does not fit another.
     #[error("--kill-leader needs at least 3 nodes: 2 have no majority when one is gone")]
     TooFewNodes,
+    /// There is no node at this place.
+    #[error("there is no node at place {place}")]
+    NoSuchNode {
+        /// The place, from 0.
+        place: usize,
+    },
     /// A file or folder of the cluster.
     #[error("cannot {action} {}", path.display())]
     File {

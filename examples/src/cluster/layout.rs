@@ -42,7 +42,7 @@ struct Place {
 }
 
 /// Nodes with ids from 1, each at two ports of its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Layout {
     program: PathBuf,
     groups: u64,
@@ -138,6 +138,29 @@ impl Layout {
         Ok(())
     }
 
+    /// The same as a second process of `node` sees it: it is elsewhere itself, and nobody else
+    /// knows.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::System`], when there is no port.
+    pub(super) fn with_twin(&self, node: u64) -> Result<Self, ClusterError> {
+        let mut twin = self.clone();
+        let place = Place {
+            raft: take(&mut twin.ports)?,
+            http: take(&mut twin.ports)?,
+        };
+        twin.places.insert(node, place);
+        Ok(twin)
+    }
+
+    /// Where `node` serves HTTP: `http://host:port`.
+    #[must_use]
+    pub fn url(&self, node: u64) -> Option<String> {
+        let place = self.places.get(&node)?;
+        Some(format!("http://{}", at(place.http)))
+    }
+
     /// The program that runs the nodes.
     #[must_use]
     pub fn program(&self) -> &Path {
@@ -169,11 +192,12 @@ impl Layout {
         self.places.values().map(|place| place.raft).collect()
     }
 
-    /// Writes the configuration of `node` into its `folder`.
+    /// Writes the configuration of `node`, whose data are in `data`, into its `folder`.
     pub(super) fn write(
         &self,
         node: u64,
         folder: &Path,
+        data: &Path,
         certificates: &CredentialFiles,
     ) -> Result<(), ClusterError> {
         let Some(own) = self.places.get(&node) else {
@@ -188,7 +212,7 @@ impl Layout {
         let text = toml::to_string(&NodeFile {
             cluster: CLUSTER,
             node,
-            data: &folder.join("data"),
+            data,
             listen: at(own.raft),
             http: at(own.http),
             peers: peers.collect(),
@@ -223,7 +247,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = |name: &str| folder.path().join(name);
         let files = CredentialFiles::new(name("ca"), name("cert"), name("key"));
-        layout.write(node, folder.path(), &files).unwrap();
+        let data = folder.path().join("data");
+        layout.write(node, folder.path(), &data, &files).unwrap();
         fs::read_to_string(name("node.toml")).unwrap()
     }
 

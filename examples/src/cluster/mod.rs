@@ -7,6 +7,7 @@
 
 pub mod bad_days;
 pub mod client;
+pub mod copy;
 pub mod drill;
 pub mod error;
 pub mod layout;

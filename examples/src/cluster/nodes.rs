@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quicraft_certs::{Authority, ClusterName, CredentialFiles, NodeId};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::copy::copy;
 use super::error::{ClusterError, file};
 use super::layout::{CLUSTER, Layout};
 use super::limits::{KILL, LOG_LINES, STOP};
@@ -27,6 +29,7 @@ pub const NODE_COMMAND: &str = "node";
 struct NodeProcess {
     id: u64,
     folder: PathBuf,
+    data: PathBuf,
     certificates: CredentialFiles,
     /// Before the child, so that a stopped process is let go on before it is killed.
     pause: Option<Pause>,
@@ -35,7 +38,31 @@ struct NodeProcess {
     stopping: bool,
 }
 
+/// The data of a second process with the id of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TwinData {
+    /// None: the disk was lost, or is another machine's.
+    None,
+    /// A copy of the node's, as it is now.
+    Copied,
+    /// The very folder of the node.
+    Same,
+}
+
 impl NodeProcess {
+    const fn new(id: u64, folder: PathBuf, data: PathBuf, certificates: CredentialFiles) -> Self {
+        Self {
+            id,
+            folder,
+            data,
+            certificates,
+            child: None,
+            pause: None,
+            stopping: false,
+        }
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
@@ -46,7 +73,7 @@ impl NodeProcess {
 pub struct Nodes {
     nodes: Vec<NodeProcess>,
     layout: Layout,
-    authority: Authority,
+    authority: Arc<Authority>,
     // Dropped last: the processes write into it.
     folder: TempDir,
 }
@@ -68,30 +95,51 @@ impl Nodes {
     ///
     /// [`ClusterError`]; nothing is left on the disk then.
     pub fn laid_out(layout: Layout) -> Result<Self, ClusterError> {
-        let folder = tempfile::Builder::new()
-            .prefix("kv-cluster-")
-            .tempdir()
-            .map_err(file("create a folder in", &std::env::temp_dir()))?;
-        let authority = Authority::new(ClusterName::new(CLUSTER)?)?;
+        let folder = place_for_nodes()?;
+        let authority = Arc::new(Authority::new(ClusterName::new(CLUSTER)?)?);
         let mut nodes = Vec::new();
         for id in layout.ids() {
             let node = folder.path().join(format!("node-{id}"));
             fs::create_dir(&node).map_err(file("create", &node))?;
             let certificates = authority.issue(NodeId::new(id)?)?.write(&node)?;
-            layout.write(id, &node, &certificates)?;
-            nodes.push(NodeProcess {
-                id,
-                folder: node,
-                certificates,
-                child: None,
-                pause: None,
-                stopping: false,
-            });
+            let data = node.join("data");
+            layout.write(id, &node, &data, &certificates)?;
+            nodes.push(NodeProcess::new(id, node, data, certificates));
         }
         Ok(Self {
             nodes,
             layout,
             authority,
+            folder,
+        })
+    }
+
+    /// A second process for the node at place `node`, elsewhere and with the same certificate, that
+    /// nobody is told of. It is the only one of the nodes that are returned, and does not run yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`]; nothing is left on the disk then.
+    pub fn twin(&self, node: usize, data: TwinData) -> Result<Self, ClusterError> {
+        let id = self.id(node);
+        let layout = self.layout.with_twin(id)?;
+        let folder = place_for_nodes()?;
+        let own = folder.path().join(format!("node-{id}"));
+        fs::create_dir(&own).map_err(file("create", &own))?;
+        let Some(first) = self.nodes.get(node) else {
+            return Err(ClusterError::NoSuchNode { place: node });
+        };
+        let data = match data {
+            TwinData::None => own.join("data"),
+            TwinData::Same => first.data.clone(),
+            TwinData::Copied => copy(&first.data, &own.join("data"))?,
+        };
+        let certificates = first.certificates.clone();
+        layout.write(id, &own, &data, &certificates)?;
+        Ok(Self {
+            nodes: vec![NodeProcess::new(id, own, data, certificates)],
+            layout,
+            authority: Arc::clone(&self.authority),
             folder,
         })
     }
@@ -115,7 +163,7 @@ impl Nodes {
 
     /// Who has issued the certificates of all nodes.
     #[must_use]
-    pub const fn authority(&self) -> &Authority {
+    pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
@@ -129,6 +177,18 @@ impl Nodes {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.layout.urls()
+    }
+
+    /// Where the node at place `node` serves HTTP.
+    #[must_use]
+    pub fn url(&self, node: usize) -> Option<String> {
+        self.layout.url(self.id(node))
+    }
+
+    /// The folder with the data of the node at place `node`.
+    #[must_use]
+    pub fn data(&self, node: usize) -> Option<&Path> {
+        Some(&self.nodes.get(node)?.data)
     }
 
     /// The folder with everything of all nodes.
@@ -339,7 +399,8 @@ impl Nodes {
             return Ok(());
         };
         self.layout.relocate(node.id)?;
-        self.layout.write(node.id, &node.folder, &node.certificates)
+        self.layout
+            .write(node.id, &node.folder, &node.data, &node.certificates)
     }
 
     /// Asks all nodes to stop in order, and kills those that do not. Returns what went wrong.
@@ -383,6 +444,16 @@ impl Nodes {
         }
     }
 
+    /// What the node at place `node` has logged.
+    #[must_use]
+    pub fn log(&self, node: usize) -> String {
+        let text = self
+            .nodes
+            .get(node)
+            .map(|node| fs::read_to_string(node.log()));
+        text.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// The last lines of every node's log.
     #[must_use]
     pub fn logs(&self) -> String {
@@ -405,6 +476,14 @@ impl Nodes {
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }
+}
+
+/// A folder for everything of some nodes.
+fn place_for_nodes() -> Result<TempDir, ClusterError> {
+    tempfile::Builder::new()
+        .prefix("kv-cluster-")
+        .tempdir()
+        .map_err(file("create a folder in", &std::env::temp_dir()))
 }
 
 /// Whether a node ended because another process had one of its ports.

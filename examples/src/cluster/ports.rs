@@ -15,7 +15,7 @@ const QUIET: Range<u16> = 10_000..30_000;
 const DRAWS: usize = 200;
 
 /// Gives out free ports of the loopback address, none of them twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ports(BTreeSet<u16>);
 
 impl Ports {

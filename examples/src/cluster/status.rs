@@ -115,6 +115,9 @@ pub struct Link {
     pub established_in_ms: Option<u64>,
     /// From the first packet of the handshake to admission.
     pub handshake_ms: Option<u64>,
+    /// How often the peer has asked whether the node is there.
+    #[serde(default)]
+    pub probes: u64,
     /// Why there is no link.
     pub last_problem: Option<String>,
     /// `up`, `dialling`, `down` or `parked`.
@@ -124,6 +127,8 @@ pub struct Link {
     pub last_code: Option<String>,
     /// The peer's boot.
     pub boot: Option<String>,
+    /// The peer's count of starts.
+    pub epoch: Option<u64>,
     /// The serial number of the certificate that the peer has shown.
     pub certificate: Option<String>,
 }

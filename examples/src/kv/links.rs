@@ -87,6 +87,7 @@ fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
         links_total: link.links_total,
         established_in_ms: link.established_in.map(millis),
         handshake_ms: link.handshake.map(millis),
+        probes: link.probes,
         issuer: link.certificate.as_ref().map(|of| of.issuer().to_owned()),
         certificate: link.certificate.map(|of| of.serial().to_string()),
         certificate_ends: link.certificate_ends,

@@ -47,6 +47,9 @@ pub struct LinkStatus {
     pub established_in_ms: Option<u64>,
     /// Milliseconds from the first packet of this link's handshake to admission.
     pub handshake_ms: Option<u64>,
+    /// How often the peer has asked whether this node is there, because another process came to it
+    /// under this node's name.
+    pub probes: u64,
     /// The serial number of the certificate that the peer has shown on this link.
     pub certificate: Option<String>,
     /// The CA that has issued it.

@@ -339,11 +339,11 @@ fn take(link: &Arc<Connection>, frame: Frame, handlers: &mut JoinSet<()>) -> Res
                 Err(Refusal::from_wire(frame.header.method, &frame.body)),
             );
         }
-        FrameKind::Ping => reply(
-            link,
-            Frame::bare(FrameKind::Pong, Lane::Control, id),
-            handlers,
-        ),
+        FrameKind::Ping => {
+            link.peer.counters.probed();
+            let pong = Frame::bare(FrameKind::Pong, Lane::Control, id);
+            reply(link, pong, handlers);
+        }
         FrameKind::GoingAway => link.peer_goes_away(),
         FrameKind::Done => link.peer_is_done(),
         FrameKind::Progress | FrameKind::Taken => return Err(CloseCode::ProtocolError),

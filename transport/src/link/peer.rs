@@ -249,6 +249,7 @@ impl Peer {
             links_max: state.live_max.load(Ordering::Acquire),
             links_total: state.links_total.load(Ordering::Relaxed),
             handshakes: state.handshakes.load(Ordering::Relaxed),
+            probes: state.counters.probes(),
             handshake: link.map(Connection::handshake),
             established_in: link.map(Connection::established_in),
             certificate_ends: link.map(Connection::certificate_ends),

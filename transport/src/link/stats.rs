@@ -25,6 +25,7 @@ pub(crate) struct LaneCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     lanes: [LaneCounters; 4],
+    probes: AtomicU64,
 }
 
 impl Counters {
@@ -58,6 +59,15 @@ impl Counters {
         self.lanes[lane.index()]
             .served
             .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The peer asked whether this node is there.
+    pub(crate) fn probed(&self) {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn probes(&self) -> u64 {
+        self.probes.load(Ordering::Relaxed)
     }
 
     /// All frames in both directions.
@@ -197,6 +207,9 @@ pub struct LinkStatus {
     /// Handshakes with this peer since this transport started, whatever became of them: those that
     /// it dialled, and those whose Hello it judged.
     pub handshakes: u64,
+    /// How often the peer has probed this node, because another process came to it under this
+    /// node's name: at most once a second.
+    pub probes: u64,
     /// How long the handshake of the current link took, from its first packet here to admission.
     pub handshake: Option<Duration>,
     /// Time from the start of this transport, or from the loss of the last link, to the link.
