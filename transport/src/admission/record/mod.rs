@@ -94,7 +94,8 @@ pub struct PeerRecord {
     generation_max: u64,
     link: Option<ConnectionId>,
     draining: Vec<ConnectionId>,
-    probing: Option<u128>,
+    /// The connections that the probe under way asks.
+    probing: Option<Vec<ConnectionId>>,
     answered_at: Option<Instant>,
 }
 
@@ -185,7 +186,7 @@ impl PeerRecord {
             refusal.retry_after = wait;
             return Verdict::Refuse(refusal);
         }
-        self.probing = Some(candidate.boot);
+        self.probing = Some(incumbents.clone());
         Verdict::Probe { incumbents }
     }
 
@@ -199,13 +200,20 @@ impl PeerRecord {
 
     /// Ends the probe. Returns the incumbents that must be closed with `REPLACED` now.
     pub fn probe_ended(&mut self, outcome: ProbeOutcome, now: Instant) -> Vec<ConnectionId> {
-        self.probing = None;
+        let asked = self.probing.take().unwrap_or_default();
         match outcome {
             ProbeOutcome::Answered => {
                 self.answered_at = Some(now);
                 Vec::new()
             }
-            ProbeOutcome::Silent => self.clear(),
+            ProbeOutcome::Silent => {
+                // What was adopted meanwhile was not asked; it may be the incumbent's redial.
+                let known = self.link().into_iter().chain(self.draining());
+                let closed = known.filter(|known| asked.contains(known)).collect();
+                self.link = self.link.filter(|link| !asked.contains(link));
+                self.draining.retain(|draining| !asked.contains(draining));
+                closed
+            }
         }
     }
 

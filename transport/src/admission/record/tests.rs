@@ -143,6 +143,27 @@ fn rule_7_an_incumbent_that_answers_stays_and_is_left_alone_for_a_second() {
     assert!(matches!(verdict, Verdict::Probe { .. }));
 }
 
+/// A7: a probe says nothing of a connection that it did not ask.
+#[test]
+fn rule_7_a_connection_that_came_during_the_probe_outlives_it() {
+    let now = Instant::now();
+    let mut record = PeerRecord::new();
+    admitted(&mut record, candidate(1, 1, 1, 1));
+    let newcomer = candidate(2, 2, 2, 1);
+    let verdict = record.judge(&newcomer, now);
+    let incumbents = vec![ConnectionId::new(1)];
+    assert_eq!(verdict, Verdict::Probe { incumbents });
+    // The incumbent, whose connection was cut, dials again while that one is asked.
+    let cut = admitted(&mut record, candidate(3, 1, 1, 2));
+    assert_eq!(cut, Some(ConnectionId::new(1)));
+    let closed = record.probe_ended(ProbeOutcome::Silent, now);
+    assert_eq!(closed, [ConnectionId::new(1)]);
+    assert_eq!(record.link(), Some(ConnectionId::new(3)));
+    // Judged again, the newcomer meets the connection that was not asked.
+    let incumbents = vec![ConnectionId::new(3)];
+    assert_eq!(record.judge(&newcomer, now), Verdict::Probe { incumbents });
+}
+
 /// A7: an incumbent that is silent.
 #[test]
 fn rule_7_a_silent_incumbent_is_closed_and_a_second_crash_within_the_second_is_admitted() {
