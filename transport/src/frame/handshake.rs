@@ -19,6 +19,10 @@ const CONFIRM: u8 = 3;
 /// Magic, kind, a reserved zero byte and the length of what follows.
 pub(crate) const HANDSHAKE_PREFIX_BYTES: usize = 8;
 
+/// From here on a count of dials is none: no end comes so far, and one that began here could reach
+/// the last number, above which no dial ranks.
+const GENERATION_END: u64 = 1 << 63;
+
 /// Why bytes are not the handshake message that is due.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -177,6 +181,9 @@ impl Introduction {
         let boot = reader.u128().ok_or_else(|| short("boot"))?;
         let epoch = reader.u64().ok_or_else(|| short("epoch"))?;
         let generation = reader.u64().ok_or_else(|| short("generation"))?;
+        if generation >= GENERATION_END {
+            return Err(HandshakeError::Field("generation"));
+        }
         let features = reader.u64().ok_or_else(|| short("features"))?;
         let codec = reader.u8().ok_or_else(|| short("codec"))?;
         let raft_wire = reader.u16().ok_or_else(|| short("raft wire"))?;
@@ -463,6 +470,24 @@ mod tests {
                 expected: 1
             })
         );
+    }
+
+    /// H4: a count of dials at its end would leave no rank for another dial.
+    #[test]
+    fn a_generation_at_its_end_is_refused_and_one_before_it_passes() {
+        let decoded = |generation: u64| {
+            let mut hello = hello();
+            hello.introduction.generation = generation;
+            Hello::decode(&fields(&hello.encode(), HELLO))
+                .map(|hello| hello.introduction.generation)
+        };
+        assert_eq!(decoded(GENERATION_END - 1), Ok(GENERATION_END - 1));
+        for generation in [GENERATION_END, u64::MAX] {
+            assert_eq!(
+                decoded(generation),
+                Err(HandshakeError::Field("generation"))
+            );
+        }
     }
 
     proptest! {
