@@ -1,7 +1,7 @@
 # The gate, for people and for machines. `.ci/run` is `make verify` on a clean checkout.
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix main-job sabotage fmt clippy features doc deny test
+.PHONY: help verify fix main-job sabotage fuzz fmt clippy features doc deny test
 
 help: ## Show what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ main-job: ## Start a cluster of processes, kill a leader under load, lose nothin
 
 sabotage: ## Take one promise out at a time; a test must notice each.
 	tests/sabotage/run
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (60) with cargo-fuzz and a nightly compiler.
+	tests/fuzz/run
 
 fmt: ## A step of verify: the format.
 	cargo fmt --all --check

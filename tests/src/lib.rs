@@ -9,11 +9,13 @@
 //!   that has no network at all as the ceiling.
 //!
 //! - [`sim`]: whole clusters of them on the switch, over the real transport.
+//! - [`fuzz`]: what reads bytes that a peer chose, as functions from bytes.
 //!
-//! All but `sim` know nothing of the transport that they test: `Transport::builder(..)` takes what
+//! All but `sim` and `fuzz` know nothing of the transport that they test: `Transport::builder(..)` takes what
 //! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
 
 pub mod bare_quinn;
+pub mod fuzz;
 pub mod raft;
 pub mod sim;
 pub mod switch;

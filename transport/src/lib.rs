@@ -27,6 +27,9 @@ mod endpoint;
 mod error;
 mod event;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod handle;
 mod incarnation;

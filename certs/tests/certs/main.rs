@@ -6,6 +6,7 @@
 )]
 
 mod authority;
+mod corpus;
 mod credentials;
 mod handshake;
 mod judge;

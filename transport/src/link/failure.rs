@@ -148,7 +148,7 @@ pub(super) fn wait_text(wait: Duration) -> String {
 }
 
 /// The wait that the text of a close asks for; without one, and above what is sensible, ours.
-fn asked_wait(text: &[u8]) -> Duration {
+pub(crate) fn asked_wait(text: &[u8]) -> Duration {
     let asked = std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.strip_prefix(RETRY_AFTER_TEXT))

@@ -35,6 +35,9 @@ pub(crate) mod udp;
 
 pub(crate) use accept::accept_loop;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use {failure::asked_wait, transfer_serve::split_head};
+
 pub(crate) use budget::Budget;
 pub(crate) use certificate_watch::certificate_loop;
 pub(crate) use local::{LocalNode, LocalParts, lock};

@@ -149,7 +149,7 @@ pub(crate) async fn serve(
     }
 }
 
-fn split_head(mut body: Bytes) -> Option<(u64, Bytes)> {
+pub(crate) fn split_head(mut body: Bytes) -> Option<(u64, Bytes)> {
     (body.len() >= 8).then(|| (body.get_u64(), body))
 }
 

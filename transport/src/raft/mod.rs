@@ -20,6 +20,8 @@ mod dispatcher;
 mod errors;
 #[cfg(feature = "serde")]
 mod factory;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(feature = "serde")]
 mod network;
 #[cfg(feature = "serde")]

@@ -1,0 +1,7 @@
+//! libFuzzer's wrapper of `quicraft_tests::fuzz::identity`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _taken = quicraft_tests::fuzz::identity(data);
+});
