@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use zeroize::Zeroize;
 
 use crate::check::{PeerRole, check};
+use crate::crypto::signing_key;
 use crate::files::{CredentialFiles, read};
 use crate::trust::{InvalidTrust, Trust, TrustLimits};
 use crate::{
@@ -343,7 +343,7 @@ pub(crate) fn read_key(
         }),
         ([], None) if is_encrypted(pem) => Err(CredentialError::EncryptedKey { file: file() }),
         ([], None) => Err(CredentialError::NoKey { file: file() }),
-        ([key], None) => any_supported_type(key).map_err(|error| CredentialError::BadKey {
+        ([key], None) => signing_key(key).map_err(|error| CredentialError::BadKey {
             file: file(),
             detail: error.to_string(),
         }),

@@ -7,7 +7,7 @@ mod verifier;
 
 use std::sync::Arc;
 
-use rustls::NoKeyLog;
+use rustls::KeyLog;
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::ServerName;
@@ -83,7 +83,7 @@ pub fn client_config_noting(
     config.cert_compressors = Vec::new();
     config.cert_decompressors = Vec::new();
     config.enable_sni = true;
-    config.key_log = Arc::new(NoKeyLog);
+    config.key_log = key_log();
     Ok(config)
 }
 
@@ -132,8 +132,24 @@ pub fn server_config_noting(
     // Features of rustls that another library turns on must not change what a peer can send.
     config.cert_compressors = Vec::new();
     config.cert_decompressors = Vec::new();
-    config.key_log = Arc::new(NoKeyLog);
+    config.key_log = key_log();
     Ok(config)
+}
+
+/// Nothing is logged: whoever has the secrets of a handshake reads all that follows.
+#[cfg(not(feature = "dangerous-key-log"))]
+fn key_log() -> Arc<dyn KeyLog> {
+    Arc::new(rustls::NoKeyLog)
+}
+
+/// The file that the environment variable SSLKEYLOGFILE names, if it is set.
+#[cfg(feature = "dangerous-key-log")]
+fn key_log() -> Arc<dyn KeyLog> {
+    tracing::warn!(
+        target: "quicraft::link",
+        "built with dangerous-key-log: who reads the file that SSLKEYLOGFILE names can read all traffic"
+    );
+    Arc::new(rustls::KeyLogFile::new())
 }
 
 /// Why a TLS configuration cannot be made.

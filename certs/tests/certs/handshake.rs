@@ -1,5 +1,6 @@
 //! Real handshakes of both ends, over buffers in memory.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use quicraft_certs::{
     WallClock, client_config, server_config, server_name,
 };
 use rustls::client::{ResolvesClientCert, Resumption, TicketRequest};
+use rustls::crypto::CryptoProvider;
 use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, ServerConfig,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, NamedGroup,
+    ServerConfig, SignatureScheme,
 };
 
 use crate::odd::{CLUSTER, DAY, NOW, at};
@@ -288,6 +290,43 @@ fn the_protocol_name_is_needed() {
         let ends = Handshake::run(client_config(&one).unwrap(), server, name());
         assert!(ends.server_error.or(ends.client_error).is_some());
     }
+}
+
+/// The provider that this crate was built with decides, and prefers the strongest that it has.
+#[test]
+fn the_key_exchange_is_that_of_the_provider() {
+    let authority = authority(&WallClock::system());
+    let ends = Handshake::between(&store(&authority, 1), &store(&authority, 2));
+    let group = ends.done().client.negotiated_key_exchange_group();
+    let expected = if cfg!(feature = "aws-lc-rs") {
+        NamedGroup::X25519MLKEM768
+    } else {
+        NamedGroup::X25519
+    };
+    assert_eq!(group.map(|group| group.name()), Some(expected));
+    assert_eq!(ends.client.handshake_kind(), Some(HandshakeKind::Full));
+    assert!(CryptoProvider::get_default().is_none());
+}
+
+/// Who looks at packets in a laboratory sets SSLKEYLOGFILE; a build that was not made for that does
+/// not listen to it. The variable is of a process, so the handshake runs in one of its own.
+#[test]
+fn a_key_log_is_written_only_behind_its_feature() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    let test = "handshake::each_end_proves_itself_to_the_other";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env("SSLKEYLOGFILE", &file)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{told}"
+    );
+    let secrets = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(!secrets.is_empty(), cfg!(feature = "dangerous-key-log"));
 }
 
 /// T2: no tickets, no resumption, no 0-RTT.

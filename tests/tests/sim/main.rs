@@ -16,6 +16,7 @@ mod links;
 mod movement;
 mod outages;
 mod partitions;
+mod providers;
 mod slow_disks;
 mod slow_paths;
 mod snapshots;

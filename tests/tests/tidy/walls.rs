@@ -315,6 +315,49 @@ fn dependencies_point_one_way() {
     );
 }
 
+/// The cryptographic provider is a value: nothing sets or asks for the default of the process, and
+/// only one file chooses a library.
+fn provider_is_a_value(source: &Source) -> Vec<String> {
+    let library = ["certs/src/", "transport/src/", "manager/src/"];
+    if !library.iter().any(|room| source.path.starts_with(room)) {
+        return Vec::new();
+    }
+    let global = ["install_default", "get_default", "get_default_or_install"];
+    let chooses = source.path == "certs/src/crypto.rs";
+    let libraries = ["ring", "aws_lc_rs", "default_provider"];
+    let named = global
+        .into_iter()
+        .chain(libraries.into_iter().filter(|_| !chooses))
+        .flat_map(|word| source.naming(word));
+    named
+        .map(|(line, _)| {
+            at(
+                source,
+                line,
+                "the provider is a value of certs/src/crypto.rs",
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn the_crypto_provider_is_a_value() {
+    let rule = provider_is_a_value;
+    holds(rule);
+    notices(
+        rule,
+        "transport/src/endpoint.rs",
+        "rustls::crypto::ring::default_provider().install_default();",
+    );
+    notices(rule, "certs/src/crypto.rs", "provider.install_default()?;");
+    notices(rule, "certs/src/check.rs", "use rustls::crypto::ring;");
+    allows(
+        rule,
+        "certs/src/crypto.rs",
+        "use rustls::crypto::ring as library;",
+    );
+}
+
 /// The scans look at something: each room that a rule guards is there.
 #[test]
 fn the_guarded_rooms_exist() {
