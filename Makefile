@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help verify verify-aws fix main-job sabotage fuzz fmt clippy features doc deny test
 
-# One line for each package, so that all of them are built the same way.
+AWS_PACKAGES := -p quicraft-certs -p quicraft-transport -p quicraft-tests
 AWS := quicraft-certs/aws-lc-rs,quicraft-transport/aws-lc-rs,quicraft-tests/aws-lc-rs
 
 help: ## Show what can be made.
@@ -19,9 +19,8 @@ verify: ## Check everything. Changes no file of the tree.
 	@$(MAKE) --no-print-directory test
 
 verify-aws: ## Check the optional crypto provider aws-lc-rs; outside the gate.
-	cargo clippy -p quicraft-certs -p quicraft-transport -p quicraft-tests --all-targets --locked --features $(AWS) -- -D warnings
-	cargo test -p quicraft-certs -p quicraft-transport --locked --features $(AWS)
-	cargo test -p quicraft-tests --test sim --locked --features $(AWS)
+	cargo clippy $(AWS_PACKAGES) --all-targets --locked --features $(AWS) -- -D warnings
+	cargo test $(AWS_PACKAGES) --locked --features $(AWS) --lib --bins --test certs --test command --test link --test sim
 
 fix: ## Format, and apply what clippy can apply by itself.
 	cargo fmt --all

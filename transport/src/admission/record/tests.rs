@@ -285,3 +285,109 @@ proptest! {
         }
     }
 }
+
+/// A record after any events, and the time there: candidates whose verdicts are followed, and
+/// probes, losses and time.
+fn after(steps: Vec<Step>) -> (PeerRecord, Instant, u64) {
+    let (mut record, mut now, mut next) = (PeerRecord::new(), Instant::now(), 0);
+    for step in steps {
+        match step {
+            Step::Dial { boot, generation } => {
+                next += 1;
+                let epoch = u64::from(boot / 2);
+                let newcomer = candidate(next, boot.into(), epoch, generation.into());
+                if record.judge(&newcomer, now) == Verdict::Admit {
+                    record.adopt(&newcomer);
+                    record.overflow();
+                }
+            }
+            Step::EndProbe { answered } if record.probing.is_some() => {
+                let outcomes = [ProbeOutcome::Silent, ProbeOutcome::Answered];
+                record.probe_ended(outcomes[usize::from(answered)], now);
+            }
+            Step::EndProbe { .. } => {}
+            Step::Lose { connection } => drop(record.lost(ConnectionId::new(connection.into()))),
+            Step::Pass { ms } => now += Duration::from_millis(ms.into()),
+        }
+    }
+    (record, now, next)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// A7: a node that has really started anew is let in, whatever was before: at once where nobody
+    /// is, and otherwise after one probe, for which it waits a second at most.
+    #[test]
+    fn a_true_restart_is_always_admitted(
+        steps in proptest::collection::vec(step(), 0..60),
+        ordered in any::<bool>(),
+    ) {
+        let (mut record, mut now, next) = after(steps);
+        // Without a persisted epoch it comes as the last of those that have none.
+        let epoch = if ordered { record.epoch_max() + 1 } else { 0 };
+        prop_assume!(epoch >= record.epoch_max());
+        let newcomer = candidate(next + 1, 1 << 100, epoch, 1);
+        // A probe for somebody else is over in its time; it finds nobody, because the node is new.
+        if record.probing.is_some() {
+            record.probe_ended(ProbeOutcome::Silent, now);
+        }
+        let (begun, mut probes) = (now, 0);
+        loop {
+            match record.judge(&newcomer, now) {
+                Verdict::Admit => break,
+                Verdict::Probe { .. } => {
+                    probes += 1;
+                    record.probe_ended(ProbeOutcome::Silent, now);
+                }
+                Verdict::Refuse(refusal) => {
+                    prop_assert_eq!(refusal.code, CloseCode::DuplicateNode);
+                    prop_assert!(!refusal.retry_after.is_zero(), "it would knock for ever");
+                    now += refusal.retry_after;
+                }
+            }
+            prop_assert!(probes <= 1 && now - begun <= PROBE_INTERVAL);
+        }
+        record.adopt(&newcomer);
+        prop_assert_eq!(record.link(), Some(newcomer.connection));
+    }
+
+    /// A7: of processes of one node that all live, the first one stays, however they knock and
+    /// redial; it is asked at most once a second, and each of the others learns why not.
+    #[test]
+    fn duplicates_that_live_never_alternate(
+        knocks in proptest::collection::vec((0_u8..4, 0_u8..3, 0_u16..1_500), 1..80),
+        epochs in proptest::collection::vec(0_u64..4, 4),
+    ) {
+        let (mut record, mut now, mut next) = (PeerRecord::new(), Instant::now(), 0);
+        let (mut first, mut asked) = (None, None::<Instant>);
+        for (boot, ahead, ms) in knocks {
+            now += Duration::from_millis(ms.into());
+            next += 1;
+            // A redial counts on from what it has seen; a duplicate cannot, and says anything.
+            let generation = record.generation_max + u64::from(ahead);
+            let epoch = epochs[usize::from(boot)];
+            let newcomer = candidate(next, boot.into(), epoch, generation);
+            match record.judge(&newcomer, now) {
+                Verdict::Admit => {
+                    record.adopt(&newcomer);
+                    record.overflow();
+                    prop_assert_eq!(*first.get_or_insert(boot), boot, "they alternate");
+                }
+                Verdict::Probe { .. } => {
+                    prop_assert!(asked.is_none_or(|at| now - at >= PROBE_INTERVAL));
+                    asked = Some(now);
+                    let closed = record.probe_ended(ProbeOutcome::Answered, now);
+                    prop_assert!(closed.is_empty());
+                }
+                Verdict::Refuse(refusal) if Some(boot) == first => {
+                    prop_assert_eq!(refusal.code, CloseCode::Superseded);
+                }
+                Verdict::Refuse(refusal) => {
+                    let known = [CloseCode::DuplicateNode, CloseCode::StaleIncarnation];
+                    prop_assert!(known.contains(&refusal.code), "{}", refusal.code);
+                }
+            }
+        }
+    }
+}
