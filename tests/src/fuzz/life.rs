@@ -156,18 +156,18 @@ impl Shell {
         }
     }
 
-    /// The roster changes its mind; the shell then closes what is there.
+    /// The roster changes its mind. What is closed for it ends later.
     fn admit(&mut self, admits: bool) {
         self.admits = admits;
-        self.feed(LifeEvent::Admissible(admits));
-        if !admits {
-            let known: Vec<_> = self.connections.keys().copied().collect();
-            for connection in known {
-                self.connections.remove(&connection);
-                let ending = Ending::Ours(CloseCode::Removed);
-                self.feed(LifeEvent::Lost { connection, ending });
-            }
+        if admits {
+            return self.feed(LifeEvent::Admitted);
         }
+        self.feed(LifeEvent::Barred(CloseCode::Removed));
+        let closed = |stage: &Stage| *stage == Stage::Closed;
+        assert!(
+            self.connections.values().all(closed),
+            "a barred peer has a link"
+        );
     }
 
     fn dial_fails(&mut self, input: &mut Input<'_>) {
