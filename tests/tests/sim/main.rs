@@ -2,6 +2,7 @@
 
 mod bad_bytes;
 mod bad_days;
+mod before_proof;
 mod both_dial;
 mod by_need;
 mod clauses;
