@@ -298,6 +298,7 @@ fn raft_messages() -> Vec<(&'static str, Vec<Sample>)> {
     let membership = "01020102020103613a310203623a32";
     let head = format!("0301010103010901010100{membership}fbe803");
     let membership = format!("0500000003010100001300000003010002{membership}");
+    let no_node = "050000000301010000080000000301000201010100";
     let cut = &append[..append.len() - 2];
     let hash = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
     vec![
@@ -310,6 +311,7 @@ fn raft_messages() -> Vec<(&'static str, Vec<Sample>)> {
                     "050000000301000000",
                     "ffffffff030101",
                     "05000000030101000000",
+                    no_node,
                 ],
             ),
         ),

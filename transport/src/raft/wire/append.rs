@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::codec::{Codec, CodecError, RaftCodec};
 use super::super::limits::{APPEND_ENTRIES_MAX, CODEC_INPUT_BYTES_MAX};
-use super::{WireError, check_leader_vote, decode, encode_tagged, split_tag};
+use super::{WireError, check_leader_vote, check_membership, decode, encode_tagged, split_tag};
 
 /// Bytes of a length inside a frame.
 const LENGTH_BYTES: usize = 4;
@@ -251,6 +251,9 @@ pub(crate) fn decode_append<C: RaftTypeConfig>(
             return Err(WireError::Implausible(
                 "an append with a gap in its entries",
             ));
+        }
+        if let Some(membership) = entry.get_membership() {
+            check_membership::<C>(&membership)?;
         }
         next_index = index.checked_add(1);
         entries.push(entry);

@@ -299,6 +299,57 @@ fn what_no_correct_node_sends_is_refused() {
     }
 }
 
+/// R12: openraft would end the group's core when it needs the node that is not there.
+#[test]
+fn a_membership_that_openraft_would_not_make_is_refused() {
+    let bytes = |text: &str| -> Vec<u8> {
+        let digits = text.as_bytes().chunks(2);
+        let texts = digits.map(|pair| std::str::from_utf8(pair).unwrap());
+        texts
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect()
+    };
+    let append = |membership: &str| {
+        let entry = format!("03010002{membership}");
+        let head = "050000000301010000";
+        let frame = format!("{head}{:02x}000000{entry}", entry.len() / 2);
+        decode_append::<TestConfig>(&bytes(&frame)).map(drop)
+    };
+    let snapshot = |membership: &str| {
+        let head = format!("0301010103010901010100{membership}fbe80300");
+        SnapshotHead::<TestConfig>::decode(&bytes(&head)).map(drop)
+    };
+    // Groups of voters, then nodes: none at all, one voter, a joint config, a learner beside it.
+    let node = |id: &str| format!("{id}03613a31");
+    let (one, two) = (node("01"), node("02"));
+    let good = [
+        "0000".to_owned(),
+        format!("01010101{one}"),
+        format!("020101010202{one}{two}"),
+        format!("01010102{one}{two}"),
+    ];
+    for membership in good {
+        append(&membership).unwrap();
+        snapshot(&membership).unwrap();
+    }
+    let bad = [
+        ("an empty group", "010000".to_owned()),
+        ("an empty group beside another", format!("0201010001{one}")),
+        ("no node", "01010100".to_owned()),
+        ("another's node", format!("01010101{two}")),
+        ("no node for the second", format!("0102010201{one}")),
+        ("no node in the second group", format!("020101010201{one}")),
+    ];
+    for (what, membership) in bad {
+        for result in [append(&membership), snapshot(&membership)] {
+            assert!(
+                matches!(result, Err(WireError::Implausible(_))),
+                "{what}: {result:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn malformed_frames_are_refused_at_every_cut() {
     let request = AppendEntriesRequest::<TestConfig> {

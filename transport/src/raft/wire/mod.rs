@@ -16,9 +16,9 @@ mod vote;
 mod golden;
 
 use bytes::{Bytes, BytesMut};
-use openraft::RaftTypeConfig;
 use openraft::type_config::alias::VoteOf;
 use openraft::vote::{RaftLeaderId, RaftVote};
+use openraft::{Membership, RaftTypeConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -96,6 +96,23 @@ fn encode_tagged<T: Serialize>(tag: u8, value: &T) -> Result<Bytes, CodecError> 
 /// The node that a vote names.
 pub(crate) fn named_node<C: RaftTypeConfig<NodeId = u64>>(vote: &VoteOf<C>) -> u64 {
     *vote.leader_id().node_id()
+}
+
+/// Every group of voters has a member, and every voter a node: openraft takes the node of each
+/// voter for granted when it leads or asks for votes. No group of voters at all is what a log has
+/// before its first membership.
+fn check_membership<C: RaftTypeConfig>(
+    membership: &Membership<C::NodeId, C::Node>,
+) -> Result<(), WireError> {
+    for voters in membership.get_joint_config() {
+        if voters.is_empty() {
+            return Err(WireError::Implausible("a membership without a voter"));
+        }
+        if voters.iter().any(|id| membership.get_node(id).is_none()) {
+            return Err(WireError::Implausible("a voter without a node"));
+        }
+    }
+    Ok(())
 }
 
 /// A message of a leader must carry a leader's vote; openraft would take any other for granted.

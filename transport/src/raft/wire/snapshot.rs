@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::codec::CodecError;
 use super::super::limits::SNAPSHOT_HASH_BYTES;
 use super::super::snapshot::{Claim, Offer, PartialKey};
-use super::{WireError, check_leader_vote, decode, encode_tagged, split_tag};
+use super::{WireError, check_leader_vote, check_membership, decode, encode_tagged, split_tag};
 
 /// What a receiver must know before the bytes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +49,7 @@ impl<C: RaftTypeConfig> SnapshotHead<C> {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let head: Self = decode(bytes)?;
         check_leader::<C>(&head.vote, head.last_log_id.as_ref())?;
+        check_membership::<C>(head.last_membership.membership())?;
         if head.offset > head.length {
             return Err(WireError::Implausible("a snapshot from beyond its end"));
         }
