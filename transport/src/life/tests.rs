@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::admission::Rank;
-use crate::limits::{DRAIN_LIMIT, DRAINING_MAX, HANDOVER_LIMIT, PARKED_RETRY, RETRY_AFTER};
+use crate::limits::{
+    DRAIN_LIMIT, DRAINING_MAX, HANDOVER_LIMIT, PARKED_RETRY, PROBE_INTERVAL, RETRY_AFTER,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const NS: Duration = Duration::from_nanos(1);
@@ -56,16 +58,14 @@ impl Sample {
     }
 
     fn adopt(&mut self, number: u64, dialled: bool) -> Adoption {
-        let candidate = Candidate {
-            connection: id(number),
-            boot: 1,
-            epoch: 1,
-            rank: Rank {
-                generation: number,
-                dialer_is_smaller: true,
-            },
-        };
+        let candidate = candidate(number, 1);
         self.life.adopt(&candidate, dialled, self.now)
+    }
+
+    /// A newcomer of another boot asks for the incumbents' place.
+    fn probe(&mut self) {
+        let verdict = self.life.judge(&candidate(100, 2), self.now);
+        assert!(matches!(verdict, Verdict::Probe { .. }), "{verdict:?}");
     }
 
     /// A link that was dialled or accepted, with the dial over.
@@ -91,6 +91,19 @@ impl Sample {
         assert_eq!(self.life, before, "it fired too early");
         self.now = due;
         self.feed(LifeEvent::Due)
+    }
+}
+
+/// A connection of one boot of the peer, with that boot's epoch.
+fn candidate(number: u64, boot: u64) -> Candidate {
+    Candidate {
+        connection: id(number),
+        boot: boot.into(),
+        epoch: boot,
+        rank: Rank {
+            generation: number,
+            dialer_is_smaller: true,
+        },
     }
 }
 
@@ -330,10 +343,14 @@ fn a_silent_incumbent_is_closed_and_its_place_is_free() {
     let mut sample = Sample::up(1, true, true);
     drop(sample.adopt(2, true));
     sample.now += BACKOFF_MAX;
+    sample.probe();
     let (now, random) = (sample.now, 1.0);
     let answered = sample.life.probe_ended(ProbeOutcome::Answered, now, random);
     assert_eq!(answered, []);
     assert_eq!(sample.life.record().link(), Some(id(2)));
+    sample.now += PROBE_INTERVAL;
+    sample.probe();
+    let (now, random) = (sample.now, 1.0);
     let actions = sample.life.probe_ended(ProbeOutcome::Silent, now, random);
     let close = |number| LifeAction::Close(id(number), CloseCode::Replaced);
     assert_eq!(actions, [close(2), close(1), LifeAction::Dial]);
