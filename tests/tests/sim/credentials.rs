@@ -55,6 +55,7 @@ async fn a_revoked_peer_loses_its_link_and_returns_with_a_new_certificate() {
     let shown = two.transport.credentials().current();
     let serial = shown.certificate().serial().clone();
     let own = cluster.authority.issue(id(1)).expect("issued");
+    let mut told = two.transport.events();
     let start = Instant::now();
     replace(one, trusting(&own, &[&cluster.authority], &[serial]));
     assert!(gone(one, 2, start).await < SECOND);
@@ -63,6 +64,13 @@ async fn a_revoked_peer_loses_its_link_and_returns_with_a_new_certificate() {
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     let close = two.link(1).last_close.expect("a close");
     assert_eq!(close.code, Some(CloseCode::Revoked));
+    // Loudly, for whoever looks only at this node.
+    let mut parked = std::iter::from_fn(|| told.try_recv().ok());
+    let expected = Event::Parked {
+        peer: id(1),
+        code: CloseCode::Revoked,
+    };
+    assert!(parked.any(|event| event == expected));
     // It stays out: TLS refuses it, and it is parked.
     sleep(5 * SECOND).await;
     assert_eq!((one.link(2).links, two.link(1).links), (0, 0));

@@ -19,7 +19,7 @@ use crate::admission::{Candidate, ProvenNode};
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::Introduction;
-use crate::life::{Adoption, Ending, LifeAction, LifeEvent};
+use crate::life::{Adoption, Ending, LifeAction, LifeEvent, LifeState};
 
 /// A connection that was adopted, as the link or to drain, and whose tasks do not run yet.
 pub(super) struct Adopted {
@@ -183,6 +183,14 @@ async fn watch_end(link: Arc<Connection>) {
     }
     let connection = link.id();
     peer.feed(local, LifeEvent::Lost { connection, ending });
+    let state = *lock(&peer.life).state();
+    if let LifeState::Parked { code, .. } = state
+        && matches!(ending, Ending::ByPeer(_))
+    {
+        // As loud as at a dial: it is the only word that this node gets.
+        let peer = peer.node;
+        local.events.raise(Event::Parked { peer, code });
+    }
     if peer.live.load(Ordering::Acquire) == 0 {
         let address = link.address();
         local.events.raise(Event::LinkDown {
