@@ -221,6 +221,7 @@ impl Node {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), NodeError> {
+        self.running.tell_where();
         let calls = self.running.calls.as_ref().map(Calls::counters);
         let links = Links::new(self.running.transport.handle(), calls);
         let host = Arc::clone(&self.running.host);
@@ -277,6 +278,18 @@ impl Running {
                 Err(error.into())
             }
         }
+    }
+
+    /// The first line of the log of a start that went well.
+    fn tell_where(&self) {
+        let config = self.host.config();
+        let (node, groups) = (config.node, config.groups);
+        let (listen, http) = (config.listen, config.http);
+        let peers = config.nodes.len() - 1;
+        tracing::info!(
+            target: "quicraft::kv",
+            node, groups, peers, %listen, %http, "the node has started"
+        );
     }
 
     async fn stop(self) -> Result<(), NodeError> {
