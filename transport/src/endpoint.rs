@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{InvalidSetting, TransportConfig};
 use crate::event::Event;
 use crate::life::LifeEvent;
+use crate::limits::TASKS_END_LIMIT;
 use crate::link::quic;
 use crate::link::udp::{self, CappedSocket};
 use crate::link::{LocalNode, LocalParts, accept_loop, certificate_loop, roster_loop, shut_down};
@@ -266,7 +267,7 @@ impl Transport {
         if let Some(endpoint) = endpoint {
             udp::wait_idle(&endpoint).await;
         }
-        let joined = deadline.max(Instant::now() + JOIN_LIMIT);
+        let joined = deadline.max(Instant::now() + TASKS_END_LIMIT);
         let tasks_ended = timeout_at(joined, local.tasks.wait()).await.is_ok();
         ShutdownReport {
             calls_cut,
@@ -275,9 +276,6 @@ impl Transport {
         }
     }
 }
-
-/// Time that tasks have to end once they were stopped, however short the shutdown's own limit is.
-const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
 impl Deref for Transport {
     type Target = TransportHandle;

@@ -95,6 +95,13 @@ pub const CONTROL_WRITE_FRAMES_MAX: usize = 256;
 /// Calls in flight on the Call lane of one link, and so its streams. Past it: `LaneFull` at once.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1_024;
 
+/// Time for a call that did not bring a deadline (60 s); past it the handler is stopped.
+pub const CALL_DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Time that a caller has to say that it took a large reply (60 s), for as long as which the reply
+/// holds its bytes of the budget. Past it the stream is given up.
+pub const REPLY_TAKEN_LIMIT: Duration = Duration::from_secs(60);
+
 /// Idle streams kept for the next call; one more is finished.
 pub const CALL_STREAMS_IDLE_MAX: usize = 64;
 
@@ -109,6 +116,10 @@ pub const SESSION_REQUESTS_MAX: usize = 256;
 
 /// A session without a request in flight gives its stream back after this time.
 pub const SESSION_IDLE: Duration = Duration::from_secs(10);
+
+/// What arrives of a request or a snapshot is reported to its sender at most this often. Half a second
+/// is far below any stall limit, and one small frame in half a second is no load.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 // --- Snapshot lane ------------------------------------------------------------------------------
 
@@ -162,6 +173,9 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// within a second.
 pub const CERTIFICATE_SWEEP: Duration = Duration::from_millis(500);
 
+/// Time between two settings of the gauges about certificates.
+pub const CERTIFICATE_METRICS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Time between two looks at the files of the credentials: a list of revoked certificates acts on
 /// live links within a second of its writing.
 pub const CREDENTIAL_FILES_POLL: Duration = Duration::from_millis(500);
@@ -206,6 +220,14 @@ pub const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Streams that a proven peer may open: the sum of the lanes.
 pub const STREAMS_MAX: usize = APPEND_STREAMS_MAX + CALLS_IN_FLIGHT_MAX + SNAPSHOT_STREAMS_MAX;
+
+/// Time that the last packets may take at the end of a shutdown: those that close the links leave at
+/// once, and a peer that does not answer need not hold us. Past it the socket is taken from quinn.
+pub const LAST_PACKETS_LIMIT: Duration = Duration::from_secs(2);
+
+/// Time that tasks have to end once they were stopped, however short the limit of the shutdown is.
+/// Past it `ShutdownReport::tasks_ended` is false.
+pub const TASKS_END_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes of the send and receive buffers asked of the kernel.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * MIB;

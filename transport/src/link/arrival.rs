@@ -4,14 +4,10 @@
 //! that comes quickly is never reported: its answer says enough. This room decides when a report is
 //! due; it must not know frames or how a report is written.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// A request is reported once it has been arriving for this long, and then at most this often. Half
-/// a second is far below any stall limit, and one small frame in half a second is no load.
-pub(crate) const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+use crate::limits::REPORT_INTERVAL;
 
 /// How far a session's stream is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +113,8 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use futures_util::FutureExt;
     use tokio::time::advance;

@@ -4,7 +4,6 @@
 //! carries the next one. A call that is dropped resets its stream, and the peer stops at once.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{SendStream, WriteError};
@@ -20,7 +19,8 @@ use crate::close::StreamCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{
-    CALL_STREAMS_IDLE_MAX, CALLS_IN_FLIGHT_MAX, REPLY_FREE_BYTES_MAX, SNAPSHOT_FLOOR,
+    CALL_STREAMS_IDLE_MAX, CALLS_IN_FLIGHT_MAX, REPLY_FREE_BYTES_MAX, REPLY_TAKEN_LIMIT,
+    SNAPSHOT_FLOOR,
 };
 use crate::{Refusal, RefusalCode, UnreachableReason};
 
@@ -200,9 +200,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Time that a caller has to say that it took a large reply.
-const TAKEN_LIMIT: Duration = Duration::from_secs(60);
-
 /// Serves the calls of one stream, one after the other.
 pub(crate) async fn serve(link: Arc<Connection>, mut reader: FrameReader, mut send: SendStream) {
     loop {
@@ -267,7 +264,7 @@ async fn write_reply(
     if !large {
         return true;
     }
-    let taken = tokio::time::timeout(TAKEN_LIMIT, reader.next()).await;
+    let taken = tokio::time::timeout(REPLY_TAKEN_LIMIT, reader.next()).await;
     drop(share);
     matches!(taken, Ok(Ok(Some(frame))) if frame.header.kind == FrameKind::Taken && frame.header.id == id)
 }

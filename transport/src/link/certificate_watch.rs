@@ -17,7 +17,7 @@ use super::peer_state::{PeerState, random};
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::life::LifeEvent;
-use crate::limits::{CERTIFICATE_SWEEP, RENEWAL_SPREAD};
+use crate::limits::{CERTIFICATE_METRICS_INTERVAL, CERTIFICATE_SWEEP, RENEWAL_SPREAD};
 
 /// Runs until this node stops.
 pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
@@ -49,7 +49,8 @@ pub(crate) async fn certificate_loop(local: Arc<LocalNode>) {
             end_invalid(&local, &peer, trust_changed);
             renew_outdated(&local, &peer, shown);
         }
-        if trust_changed || published.is_none_or(|at| at.elapsed() >= CERTIFICATE_METRICS) {
+        if trust_changed || published.is_none_or(|at| at.elapsed() >= CERTIFICATE_METRICS_INTERVAL)
+        {
             published = Some(Instant::now());
             certificate_metrics::publish(&local, &mut issuers);
         }
@@ -131,9 +132,6 @@ fn evict(local: &LocalNode, connection: &Connection, refusal: &CertificateRefusa
     });
     connection.close(code, "");
 }
-
-/// Time between two looks at what is only shown.
-const CERTIFICATE_METRICS: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
     CERTIFICATE_SWEEP.as_millis() < Duration::from_secs(1).as_millis(),

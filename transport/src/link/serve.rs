@@ -18,12 +18,9 @@ use super::{call, session_serve, transfer_serve};
 use crate::close::StreamCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameHeader, FrameKind, Lane};
-use crate::limits::{HELLO_LIMIT, STREAMS_MAX};
+use crate::limits::{CALL_DEADLINE_DEFAULT, HELLO_LIMIT, STREAMS_MAX};
 use crate::service::CallContext;
 use crate::{Refusal, RefusalCode};
-
-/// The deadline of a call that did not bring one.
-const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
 
 /// An answer, now or later.
 pub(crate) enum Answer {
@@ -43,7 +40,7 @@ pub(crate) fn deadline(header: &FrameHeader) -> Instant {
     // L12: a deadline counts from here.
     Instant::now()
         + match header.deadline_ms {
-            0 => DEADLINE_DEFAULT,
+            0 => CALL_DEADLINE_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)),
         }
 }

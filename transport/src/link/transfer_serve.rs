@@ -17,12 +17,11 @@ use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 
-use super::arrival::REPORT_INTERVAL;
 use super::connection::Connection;
 use super::serve::{answer_frame, context, deadline, panicked, read_whole, unknown_group};
 use super::stream::{FrameReader, write_frames};
 use crate::frame::{Frame, FrameHeader, FrameKind, Lane};
-use crate::limits::SNAPSHOT_PROGRESS_BYTES;
+use crate::limits::{REPORT_INTERVAL, SNAPSHOT_PROGRESS_BYTES};
 use crate::service::CallContext;
 use crate::{Refusal, RefusalCode};
 

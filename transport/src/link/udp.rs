@@ -7,14 +7,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::limits::UDP_PAYLOAD_BYTES_MAX;
+use crate::limits::{LAST_PACKETS_LIMIT, UDP_PAYLOAD_BYTES_MAX};
 
 /// A socket that never sends more at once than one UDP payload can hold.
 ///
@@ -159,14 +158,10 @@ impl UdpPoller for AlwaysWritable {
 ///
 /// Dropping the future leaves the socket to quinn.
 pub(crate) async fn wait_idle(endpoint: &quinn::Endpoint) {
-    if timeout(WAIT_IDLE_LIMIT, endpoint.wait_idle())
+    if timeout(LAST_PACKETS_LIMIT, endpoint.wait_idle())
         .await
         .is_err()
     {
         let_go(endpoint);
     }
 }
-
-/// Time that the last packets may take: those that close the links leave at once, and a peer that
-/// does not answer need not hold us.
-const WAIT_IDLE_LIMIT: Duration = Duration::from_secs(2);
