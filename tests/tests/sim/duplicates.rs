@@ -18,7 +18,7 @@ const TOGETHER: Duration = Duration::from_secs(60);
 /// while both live.
 const KNOCKS_MAX: u64 = TOGETHER.as_secs() + 1;
 
-fn id(node: u64) -> NodeId {
+pub(crate) fn id(node: u64) -> NodeId {
     NodeId::new(node).expect("not 0")
 }
 

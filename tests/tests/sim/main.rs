@@ -18,6 +18,7 @@ mod movement;
 mod outages;
 mod partitions;
 mod providers;
+mod remedies;
 mod slow_disks;
 mod slow_paths;
 mod snapshots;
