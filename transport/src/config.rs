@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::admission::PlaceLimits;
 use crate::limits;
 use crate::raft::RaftTiming;
 
@@ -45,6 +46,40 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// A packet is sent at least this often (500 ms).
     pub keep_alive: Duration,
+    /// Handshakes of unproven peers under way from which on a first packet must bring a token that
+    /// was sent to its address (32): one round trip more. Below it anybody's packet, from any
+    /// address that it claims, begins TLS and is answered with up to four times its bytes (measured:
+    /// 3.1; a token: 0.1). 0 asks everybody. Together with `handshakes_reserved` at most
+    /// `handshakes_max`.
+    pub handshakes_soft_max: usize,
+    /// Handshakes of unproven peers under way (128, at most 4,096); past it a first packet gets no
+    /// answer. A handshake that goes silent costs 50 KB (measured, `quicraft-bench handshake-flood`),
+    /// so 128 x 50 KB = 6.4 MB. One that fills what quinn and rustls keep of a TLS message that is
+    /// not whole, 16 KiB out of order on each of two levels and 64 KiB in order, costs 150 KB by
+    /// their limits, so 128 x 150 KB = 19 MB at the worst.
+    pub handshakes_max: usize,
+    /// Those of `handshakes_max` that are kept for known peers (32): for validated addresses, by IP,
+    /// that the roster lists, that its names resolved to, or that a link came from. So strangers
+    /// have 128 - 32 = 96. Less than `handshakes_max`; 0 keeps none.
+    pub handshakes_reserved: usize,
+    /// Handshakes under way from one source whose address is validated (16): an IP address of IPv4
+    /// or of a known peer, otherwise 64 bits of IPv6. One more is refused. With 96 places for
+    /// strangers it takes six sources to fill them. From 1 to all that strangers have.
+    pub handshakes_per_source_max: usize,
+    /// Time for TLS, as acceptor (3 s, at most 30 s). A slower peer is dropped and nothing of it is
+    /// kept; its place is free half a second later. Whoever holds all places for strangers has to
+    /// begin 96 / 3.5 s = 27 handshakes a second, from six sources.
+    pub handshake_limit: Duration,
+    /// Time for each of `Hello`, `Welcome` and `Confirm`, behind TLS (2 s, at most 30 s). Past it:
+    /// `HELLO_TIMEOUT`.
+    pub hello_limit: Duration,
+    /// Connections that have shown a certificate of the cluster and whose hello is not judged yet
+    /// (256); past it a newcomer is closed with `OVERLOADED`. Each may have sent 64 KiB: 256 x
+    /// (50 KB + 64 KiB) = 30 MB, of those alone who have a certificate.
+    pub hellos_pending_max: usize,
+    /// The same of one node, by its certificate (8): whoever has the key of one node does not keep
+    /// all others out. From 1 to `hellos_pending_max`.
+    pub hellos_per_node_max: usize,
     /// quinn's first guess of a round trip (50 ms). Its own, 333 ms, repeats a lost first packet
     /// only after a second.
     pub initial_rtt: Duration,
@@ -101,6 +136,14 @@ impl Default for TransportConfig {
             pin_first_key: false,
             idle_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_millis(500),
+            handshakes_soft_max: limits::HANDSHAKES_SOFT_MAX,
+            handshakes_max: limits::HANDSHAKES_HARD_MAX,
+            handshakes_reserved: limits::HANDSHAKES_RESERVED,
+            handshakes_per_source_max: limits::HANDSHAKES_PER_SOURCE_MAX,
+            handshake_limit: limits::HANDSHAKE_LIMIT,
+            hello_limit: limits::HELLO_LIMIT,
+            hellos_pending_max: limits::HELLOS_PENDING_MAX,
+            hellos_per_node_max: limits::HELLOS_PER_NODE_MAX,
             initial_rtt: Duration::from_millis(50),
             initial_window_bytes: 128 * 1024,
             congestion: Congestion::Cubic,
@@ -149,7 +192,74 @@ impl TransportConfig {
     /// The first [`InvalidSetting`].
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         self.validate_times()?;
+        self.validate_places()?;
         self.validate_sizes()
+    }
+
+    /// The places of unproven peers.
+    pub(crate) const fn places(&self) -> PlaceLimits {
+        PlaceLimits {
+            soft: self.handshakes_soft_max,
+            max: self.handshakes_max,
+            reserved: self.handshakes_reserved,
+            per_source: self.handshakes_per_source_max,
+        }
+    }
+
+    fn validate_places(&self) -> Result<(), InvalidSetting> {
+        let PlaceLimits {
+            soft,
+            max,
+            reserved,
+            per_source,
+        } = self.places();
+        check(
+            (1..=HANDSHAKES_CEILING).contains(&max),
+            "handshakes_max",
+            &max,
+            "from 1 to 4,096",
+        )?;
+        check(
+            reserved < max,
+            "handshakes_reserved",
+            &reserved,
+            "less than handshakes_max, so that a new node can enter",
+        )?;
+        let strangers = max - reserved;
+        check(
+            soft <= strangers,
+            "handshakes_soft_max",
+            &soft,
+            "at most handshakes_max less handshakes_reserved, because an address that anybody can \
+             claim takes no place of the reserve",
+        )?;
+        check(
+            (1..=strangers).contains(&per_source),
+            "handshakes_per_source_max",
+            &per_source,
+            "from 1 to handshakes_max less handshakes_reserved",
+        )?;
+        let hellos = self.hellos_pending_max;
+        check(
+            (1..=HANDSHAKES_CEILING).contains(&hellos),
+            "hellos_pending_max",
+            &hellos,
+            "from 1 to 4,096",
+        )?;
+        check(
+            (1..=hellos).contains(&self.hellos_per_node_max),
+            "hellos_per_node_max",
+            &self.hellos_per_node_max,
+            "from 1 to hellos_pending_max",
+        )?;
+        for (name, limit) in [
+            ("handshake_limit", self.handshake_limit),
+            ("hello_limit", self.hello_limit),
+        ] {
+            let fine = !limit.is_zero() && limit <= UNPROVEN_TIME_CEILING;
+            check(fine, name, &limit, "above 0 and at most 30 s")?;
+        }
+        Ok(())
     }
 
     fn validate_times(&self) -> Result<(), InvalidSetting> {
@@ -213,6 +323,12 @@ impl TransportConfig {
 /// A link that may be silent for longer than an hour is not watched at all.
 const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 
+/// 4,096 handshakes of 50 KB are 205 MB, for strangers: more is a mistake.
+const HANDSHAKES_CEILING: usize = 4_096;
+
+/// Nobody who takes longer than this for one message is waited for.
+const UNPROVEN_TIME_CEILING: Duration = Duration::from_secs(30);
+
 fn check(
     fine: bool,
     name: &'static str,
@@ -269,12 +385,86 @@ mod tests {
     }
 
     #[test]
+    fn places_that_cannot_be_are_named_with_their_value() {
+        let refused = |change: fn(&mut TransportConfig)| {
+            let mut config = TransportConfig::default();
+            change(&mut config);
+            let refused = config.validate().unwrap_err();
+            (refused.name, refused.value)
+        };
+        let named = |name, value: &str| (name, value.to_owned());
+        for (change, expected) in [
+            (
+                (|c| c.handshakes_max = 0) as fn(&mut TransportConfig),
+                named("handshakes_max", "0"),
+            ),
+            (
+                |c| c.handshakes_max = 4_097,
+                named("handshakes_max", "4097"),
+            ),
+            (
+                |c| c.handshakes_reserved = c.handshakes_max,
+                named("handshakes_reserved", "128"),
+            ),
+            (
+                |c| c.handshakes_soft_max = 97,
+                named("handshakes_soft_max", "97"),
+            ),
+            (
+                |c| c.handshakes_per_source_max = 0,
+                named("handshakes_per_source_max", "0"),
+            ),
+            (
+                |c| c.handshakes_per_source_max = 97,
+                named("handshakes_per_source_max", "97"),
+            ),
+            (
+                |c| c.hellos_pending_max = 0,
+                named("hellos_pending_max", "0"),
+            ),
+            (
+                |c| c.hellos_pending_max = 4_097,
+                named("hellos_pending_max", "4097"),
+            ),
+            (
+                |c| c.hellos_per_node_max = 0,
+                named("hellos_per_node_max", "0"),
+            ),
+            (
+                |c| c.hellos_per_node_max = 257,
+                named("hellos_per_node_max", "257"),
+            ),
+            (
+                |c| c.handshake_limit = Duration::ZERO,
+                named("handshake_limit", "0ns"),
+            ),
+            (
+                |c| c.hello_limit = Duration::from_millis(30_001),
+                named("hello_limit", "30.001s"),
+            ),
+        ] {
+            assert_eq!(refused(change), expected);
+        }
+    }
+
+    #[test]
     fn limits_themselves_are_allowed() {
         let mut config = TransportConfig::default();
         config.idle_timeout = config.keep_alive * 3;
         config.frame_bytes_max = limits::CONTROL_BODY_BYTES_MAX;
         config.entry_bytes_max = config.frame_bytes_max / 2;
         config.datagram_bytes_max = 8_952;
+        config.handshakes_soft_max = 96;
+        config.handshakes_per_source_max = 96;
+        config.handshake_limit = Duration::from_secs(30);
+        config.hello_limit = Duration::from_nanos(1);
+        config.hellos_pending_max = 4_096;
+        config.hellos_per_node_max = 4_096;
+        assert_eq!(config.validate(), Ok(()));
+        config.handshakes_max = 4_096;
+        config.handshakes_reserved = 4_095;
+        config.handshakes_soft_max = 0;
+        config.handshakes_per_source_max = 1;
         assert_eq!(config.validate(), Ok(()));
     }
 }

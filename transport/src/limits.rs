@@ -144,19 +144,31 @@ pub const SNAPSHOTS_SENT_MAX: usize = 8;
 /// Time for TLS. A slower peer is dropped; nothing of it is kept.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
 
-/// Time for each of Hello, Welcome and Confirm after TLS. Past it: `HELLO_TIMEOUT`.
+/// Time for each of Hello, Welcome and Confirm after TLS, and for the first frame of a stream. Past
+/// it: `HELLO_TIMEOUT`, or the end of the stream.
 pub const HELLO_LIMIT: Duration = Duration::from_secs(2);
 
 /// Handshakes of unproven peers at once from which on addresses must be validated first (Retry).
 pub const HANDSHAKES_SOFT_MAX: usize = 32;
 
-/// Handshakes of unproven peers at once; further ones are ignored. 128 x about 47 KB (measured on
-/// quinn 0.11.12) are 6 MB.
+/// Handshakes of unproven peers at once; further ones are ignored. The arithmetic is at
+/// [`TransportConfig::handshakes_max`](crate::TransportConfig::handshakes_max).
 pub const HANDSHAKES_HARD_MAX: usize = 128;
+
+/// Those of [`HANDSHAKES_HARD_MAX`] that only known peers at validated addresses may have: as many
+/// as a node has dials under way, so that a cluster that comes back meets a flood with room.
+pub const HANDSHAKES_RESERVED: usize = 32;
+
+/// Handshakes of unproven peers at once from one validated source; one more is refused.
+pub const HANDSHAKES_PER_SOURCE_MAX: usize = 16;
 
 /// Connections whose TLS is done and whose hello is not judged yet. All of them have shown a
 /// certificate of the cluster; past it a newcomer is closed with `OVERLOADED`.
 pub const HELLOS_PENDING_MAX: usize = 256;
+
+/// The same of one node; same reaction. An honest node has one dial under way, and one more for each
+/// that it gave up and that is not judged yet.
+pub const HELLOS_PER_NODE_MAX: usize = 8;
 
 /// Bounds of the time that an incumbent has to answer a probe; within them 8 round trips.
 pub const PROBE_LIMIT_MIN: Duration = Duration::from_secs(1);
@@ -254,5 +266,6 @@ const _: () = {
     assert!(SNAPSHOT_BUDGET_BYTES <= STREAM_WINDOW_BYTES);
     assert!(HELLO_BYTES_MAX <= UNPROVEN_WINDOW_BYTES);
     assert!(SNAPSHOT_PROGRESS_BYTES * 4 <= SNAPSHOT_BUDGET_BYTES as u64);
+    assert!(HANDSHAKES_SOFT_MAX + HANDSHAKES_RESERVED <= HANDSHAKES_HARD_MAX);
     assert!(CALLS_IN_FLIGHT_MAX * REPLY_FREE_BYTES_MAX <= 4 * MIB);
 };

@@ -17,10 +17,11 @@ use super::handshake::{Begun, Unproven, dial_side};
 use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
 use crate::address::dial_order;
+use crate::admission::Learned;
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::life::{DialEnd, LifeEvent, LifeState, Setback};
-use crate::limits::{DIAL_TARGETS_MAX, HELLO_LIMIT, PROBE_LIMIT_MAX, RESOLVE_LIMIT};
+use crate::limits::{DIAL_TARGETS_MAX, PROBE_LIMIT_MAX, RESOLVE_LIMIT};
 
 /// Dials `peer` and tells its life how that ended.
 pub(crate) async fn dial(local: Arc<LocalNode>, peer: Arc<PeerState>) {
@@ -155,6 +156,7 @@ async fn resolve(local: &LocalNode, peer: &PeerState) -> Result<Vec<SocketAddr>,
         }
         return Err(DialFailure::NoAddress(problem));
     }
+    local.found(peer.node, Learned::Resolved, order.iter().copied());
     Ok(order)
 }
 
@@ -187,7 +189,8 @@ async fn dial_one(
         dial_side(local, peer, unproven, generation).await
     };
     // Its messages have limits of their own; this one bounds their sum.
-    match timeout(HELLO_LIMIT * 3 + PROBE_LIMIT_MAX * 2, handshake).await {
+    let limit = local.config.hello_limit * 3 + PROBE_LIMIT_MAX * 2;
+    match timeout(limit, handshake).await {
         Ok(result) => Ok(result?),
         Err(_) => {
             quic.close(CloseCode::HelloTimeout.varint(), b"");

@@ -15,14 +15,14 @@ use super::failure::{HandshakeFailure, bad_hello, refusal, wait_text};
 use super::local::{LocalNode, lock};
 use super::peer_state::PeerState;
 use super::{probe, quic};
-use crate::admission::{Candidate, PeerFacts, Rank, screen};
+use crate::admission::{Candidate, Learned, PeerFacts, Rank, screen};
 use crate::close::{CloseClass, CloseCode};
 use crate::frame::{
     Confirm, HANDSHAKE_PREFIX_BYTES, Hello, Introduction, Lane, PROTOCOL_VERSION, Welcome,
     handshake_length,
 };
 use crate::life::LifeEvent;
-use crate::limits::{HELLO_LIMIT, PROBE_LIMIT_MAX};
+use crate::limits::PROBE_LIMIT_MAX;
 
 /// A connection whose TLS is done and whose peer is not proven yet.
 pub(crate) struct Unproven {
@@ -117,7 +117,8 @@ async fn dial_messages(
     generation: u64,
 ) -> Result<(), HandshakeFailure> {
     let quic = unproven.quic.clone();
-    let opened = timeout(HELLO_LIMIT, quic.open_bi()).await;
+    let limit = local.config.hello_limit;
+    let opened = timeout(limit, quic.open_bi()).await;
     let (mut send, mut recv) = opened
         .map_err(|_| refusal(CloseCode::HelloTimeout, "no stream for the hello"))?
         .map_err(|error| HandshakeFailure::ended(&error))?;
@@ -128,11 +129,11 @@ async fn dial_messages(
         to: peer.node,
         introduction: introduce(local, generation),
     };
-    write(&quic, &mut send, hello.encode()).await?;
     // H5: each message has its limit.
+    write(&quic, &mut send, hello.encode(), limit).await?;
     // The acceptor may have to probe an incumbent before it answers.
-    let limit = HELLO_LIMIT + PROBE_LIMIT_MAX;
-    let fields = read(&quic, &mut recv, Welcome::KIND, limit).await?;
+    let probed = limit + PROBE_LIMIT_MAX;
+    let fields = read(&quic, &mut recv, Welcome::KIND, probed).await?;
     let welcome = Welcome::decode(&fields).map_err(|error| bad_hello(&error))?;
     let said = &welcome.introduction;
     let versions = (welcome.version, welcome.version);
@@ -148,7 +149,7 @@ async fn dial_messages(
     let link = adopt(local, peer, unproven, proven, candidate, said, true)?;
     let mut confirmed = send;
     let confirm = Confirm::new(generation).encode();
-    if let Err(error) = write(&quic, &mut confirmed, confirm).await {
+    if let Err(error) = write(&quic, &mut confirmed, confirm, limit).await {
         link.link.close(CloseCode::ProtocolError, "");
         return Err(error);
     }
@@ -189,12 +190,13 @@ async fn accept_messages(
     unproven: Unproven,
 ) -> Result<(), HandshakeFailure> {
     let quic = unproven.quic.clone();
-    let accepted = timeout(HELLO_LIMIT, quic.accept_bi()).await;
+    let limit = local.config.hello_limit;
+    let accepted = timeout(limit, quic.accept_bi()).await;
     let (mut send, mut recv) = accepted
         .map_err(|_| refusal(CloseCode::HelloTimeout, "no stream for the hello"))?
         .map_err(|error| HandshakeFailure::ended(&error))?;
     drop(send.set_priority(Lane::Control.priority()));
-    let fields = read(&quic, &mut recv, Hello::KIND, HELLO_LIMIT).await?;
+    let fields = read(&quic, &mut recv, Hello::KIND, limit).await?;
     let hello = Hello::decode(&fields).map_err(|error| bad_hello(&error))?;
     let said = &hello.introduction;
     let versions = (hello.version_min, hello.version_max);
@@ -221,8 +223,8 @@ async fn accept_messages(
         you: proven.node(),
         introduction: introduce(local, generation),
     };
-    write(&quic, &mut send, welcome.encode()).await?;
-    let fields = read(&quic, &mut recv, Confirm::KIND, HELLO_LIMIT).await?;
+    write(&quic, &mut send, welcome.encode(), limit).await?;
+    let fields = read(&quic, &mut recv, Confirm::KIND, limit).await?;
     let confirm = Confirm::decode(&fields).map_err(|error| bad_hello(&error))?;
     if confirm.generation != generation {
         return Err(refusal(
@@ -231,6 +233,7 @@ async fn accept_messages(
         ));
     }
     let link = adopt(local, &peer, unproven, proven, candidate, said, false)?;
+    local.found(peer.node, Learned::Linked, [quic.remote_address()]);
     start(link, send, recv);
     Ok(())
 }
@@ -284,8 +287,9 @@ async fn write(
     quic: &quinn::Connection,
     send: &mut SendStream,
     message: BytesMut,
+    limit: Duration,
 ) -> Result<(), HandshakeFailure> {
-    match timeout(HELLO_LIMIT, send.write_all(&message)).await {
+    match timeout(limit, send.write_all(&message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(HandshakeFailure::broken(quic, &error)),
         Err(_) => Err(refusal(

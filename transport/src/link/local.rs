@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,7 @@ use super::connection::OwnCertificate;
 use super::peer_state::random;
 use super::quic::QuicSetup;
 use super::transfer::SendRate;
-use crate::admission::{ConnectionId, LocalFacts};
+use crate::admission::{ConnectionId, KnownAddresses, Learned, LocalFacts};
 use crate::close::CloseCode;
 use crate::event::Events;
 use crate::life::{LifeEvent, LifeSettings};
@@ -72,6 +72,8 @@ pub(crate) struct LocalNode {
     raft_wire: u16,
     services: ArcSwap<Services>,
     peers: Mutex<HashMap<NodeId, Arc<PeerState>>>,
+    /// Where peers are, for the reserve of handshakes.
+    known: Mutex<KnownAddresses>,
     next_connection: AtomicU64,
 }
 
@@ -102,6 +104,7 @@ impl LocalNode {
             raft_wire: parts.raft_wire,
             services: ArcSwap::default(),
             peers: Mutex::default(),
+            known: Mutex::default(),
             next_connection: AtomicU64::new(1),
             config,
         })
@@ -209,6 +212,7 @@ impl LocalNode {
             return;
         }
         self.update_need(peer);
+        self.update_listed(peer.node);
         peer.step(self, |life, now| {
             // Read under the lock of the life: an older answer never comes behind a newer one.
             let event = match self.roster.standing(peer.node).bars() {
@@ -217,6 +221,25 @@ impl LocalNode {
             };
             life.handle(event, now, random())
         });
+    }
+
+    /// Takes note of where the roster lists a node.
+    fn update_listed(&self, node: NodeId) {
+        // The roster is asked under the lock: an older answer never comes behind a newer one.
+        let mut known = lock(&self.known);
+        if !self.is_member(node) {
+            return known.forget(node);
+        }
+        let listed = self.roster.get(node);
+        let addresses = listed.map(|entry| entry.addresses).unwrap_or_default();
+        let numbers = addresses
+            .iter()
+            .filter_map(|address| address.host().parse().ok());
+        known.learn(node, Learned::Listed, numbers);
+    }
+
+    fn is_member(&self, node: NodeId) -> bool {
+        self.roster.standing(node).bars().is_none()
     }
 
     /// Tells a peer's life whether a link is kept without calls.
@@ -241,6 +264,25 @@ impl LocalNode {
     /// A peer that was met, if it was.
     pub(crate) fn known_peer(&self, node: NodeId) -> Option<Arc<PeerState>> {
         lock(&self.peers).get(&node).map(Arc::clone)
+    }
+
+    /// Takes note of where a peer was found, unless it may not enter any more.
+    pub(crate) fn found(
+        &self,
+        node: NodeId,
+        learned: Learned,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) {
+        let mut known = lock(&self.known);
+        if self.is_member(node) {
+            let addresses = addresses.into_iter().map(|address| address.ip());
+            known.learn(node, learned, addresses);
+        }
+    }
+
+    /// Whether a peer is known to be at an address.
+    pub(crate) fn knows(&self, address: IpAddr) -> bool {
+        lock(&self.known).contains(address)
     }
 
     pub(crate) fn set_cluster_uid(&self, uid: u128) -> Result<(), IncarnationError> {

@@ -11,13 +11,16 @@ use quinn::rustls::pki_types::CertificateDer;
 use crate::config::{Congestion, TransportConfig};
 use crate::incarnation::Incarnation;
 use crate::limits::{
-    HANDSHAKES_HARD_MAX, LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_MAX,
-    UNPROVEN_WINDOW_BYTES,
+    LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_MAX, UNPROVEN_WINDOW_BYTES,
 };
 
 /// Bytes of Initial packets that quinn keeps for one handshake and for all of them. A hello with a
 /// post-quantum key share is two datagrams; 64 KiB leave room for repeats.
 const INCOMING_BYTES: u64 = 64 * 1024;
+
+/// First packets that quinn keeps until we say what becomes of them, which we do at once. It drops
+/// more than that, unread; whoever dials says it again.
+const INCOMING_MAX: usize = 256;
 
 fn varint(value: usize) -> VarInt {
     u32::try_from(value).map_or(VarInt::MAX, VarInt::from_u32)
@@ -112,7 +115,7 @@ impl QuicSetup {
             .transport_config(transport(config, 1))
             // T4: a peer stays where it was, unless the host allows otherwise.
             .migration(config.migration)
-            .max_incoming(HANDSHAKES_HARD_MAX * 2)
+            .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES)
             .incoming_buffer_size_total(INCOMING_BYTES * 64);
         Ok(Self {
