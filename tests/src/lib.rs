@@ -5,6 +5,7 @@
 //!   tokio's paused clock a minute of it passes in milliseconds.
 //! - [`bare_quinn`]: quinn endpoints on it without anything of Quicraft, to test the switch itself
 //!   and to be the ceiling of what the transport can reach.
+//! - [`half_open`]: clients that begin a handshake and go silent, for floods of them.
 //! - [`raft`]: whole openraft nodes in memory, on whatever network a test gives them, with one
 //!   that has no network at all as the ceiling.
 //!
@@ -16,6 +17,7 @@
 
 pub mod bare_quinn;
 pub mod fuzz;
+pub mod half_open;
 pub mod raft;
 pub mod sim;
 pub mod switch;

@@ -14,8 +14,10 @@
 //! - [`Latencies`]: what calls and commits took;
 //! - [`Sink`]: a service of an application beside Raft: it echoes calls, and takes transfers slowly;
 //! - [`Saturation`]: a link full of snapshots, and what heartbeats take on it;
-//! - [`Stranger`]: a bare QUIC client with a certificate that speaks raw bytes, good or bad.
+//! - [`Stranger`]: a bare QUIC client with a certificate that speaks raw bytes, good or bad;
+//! - [`Attacker`]: a host that begins handshakes and never finishes one.
 
+mod attacker;
 mod callers;
 mod cluster;
 mod faults;
@@ -31,6 +33,7 @@ mod spec;
 mod stranger;
 mod terms;
 
+pub use self::attacker::Attacker;
 pub use self::callers::{Called, Callers, Calls};
 pub use self::cluster::SimCluster;
 pub use self::faults::name_of;

@@ -9,7 +9,6 @@ use quicraft_tests::sim::{
 use quicraft_tests::switch::address;
 use quicraft_transport::close::CloseCode;
 use quicraft_transport::frame::{Frame, FrameKind, HEADER_BYTES, Lane};
-use quicraft_transport::limits::{HANDSHAKES_SOFT_MAX, HELLOS_PENDING_MAX};
 use quicraft_transport::link::CallLane;
 use quicraft_transport::{
     Event, LinkState, RefusalCode, Registration, Roster, RosterEntry, Transport,
@@ -498,29 +497,4 @@ async fn who_asks_and_does_not_read_loses_the_link() {
     };
     timeout(LIMIT, asked).await.expect("an end of the stream");
     assert_eq!(code(&connection).await, Some(CloseCode::Overloaded));
-}
-
-/// As many connections may owe their hello as the limit says, and not one more.
-/// T6: before proof.
-#[tokio::test(start_paused = true)]
-async fn hellos_that_are_owed_are_bounded() {
-    let victim = Victim::new().await;
-    let batch = HANDSHAKES_SOFT_MAX;
-    let mut owing = Vec::new();
-    while owing.len() < HELLOS_PENDING_MAX {
-        let connects = (0..batch).map(|_| victim.stranger.connect(address(1)));
-        for connection in futures_util::future::join_all(connects).await {
-            owing.push(connection.expect("TLS is done"));
-        }
-    }
-    assert_eq!(owing.len(), HELLOS_PENDING_MAX, "a whole number of batches");
-    let past = victim
-        .stranger
-        .connect(address(1))
-        .await
-        .expect("TLS is done");
-    assert_eq!(code(&past).await, Some(CloseCode::Overloaded));
-    for connection in &owing {
-        assert_eq!(code(connection).await, Some(CloseCode::HelloTimeout));
-    }
 }

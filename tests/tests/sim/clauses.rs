@@ -6,11 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quicraft_tests::sim::{LIMIT, MS, RawHello, SimCluster, SimSpec, Stranger};
-use quicraft_tests::switch::{address, host};
+use quicraft_tests::switch::address;
 use quicraft_transport::close::CloseCode;
-use quicraft_transport::limits::{
-    HANDSHAKE_LIMIT, HANDSHAKES_HARD_MAX, HANDSHAKES_SOFT_MAX, STREAMS_MAX,
-};
+use quicraft_transport::limits::STREAMS_MAX;
 use quicraft_transport::{Event, LinkState, NodeId};
 use quinn::udp::{RecvMeta, Transmit};
 use tokio::time::{Instant, sleep, timeout};
@@ -100,65 +98,6 @@ async fn a_proven_peer_has_the_streams_of_all_lanes() {
         open.push(stream.expect("the link is open"));
     }
     assert_eq!(open.len(), STREAMS_MAX);
-}
-
-/// Strangers whose TLS is not done, because nothing that node 1 sends reaches them: as many as
-/// `count`, of which those past the soft limit have proven their address before.
-async fn pending(cluster: &SimCluster, count: usize) -> Vec<Stranger> {
-    let node = host(1);
-    let plain = stranger(cluster, address(98));
-    cluster.switch.block_one_way(node, host(98));
-    for _ in 0..count.min(HANDSHAKES_SOFT_MAX) {
-        plain.begin(address(1));
-    }
-    sleep(ROUND_TRIP).await;
-    let validated = stranger(cluster, address(97));
-    for _ in HANDSHAKES_SOFT_MAX..count {
-        validated.begin(address(1));
-    }
-    // The Retry has come; what follows it does not.
-    sleep(ROUND_TRIP + ROUND_TRIP / 4).await;
-    cluster.switch.block_one_way(node, host(97));
-    sleep(ROUND_TRIP).await;
-    vec![plain, validated]
-}
-
-/// How long TLS takes for one more.
-async fn one_more(cluster: &SimCluster) -> Duration {
-    let start = Instant::now();
-    let connected = stranger(cluster, address(99)).connect(address(1)).await;
-    connected.expect("TLS");
-    start.elapsed()
-}
-
-/// T6: who must own its address, who is not answered, and for how long.
-#[tokio::test(start_paused = true)]
-async fn handshakes_under_way_are_bounded() {
-    // A Retry is a round trip more.
-    let table = [
-        (0, ROUND_TRIP),
-        (HANDSHAKES_SOFT_MAX - 1, ROUND_TRIP),
-        (HANDSHAKES_SOFT_MAX, 2 * ROUND_TRIP),
-        (HANDSHAKES_HARD_MAX - 1, 2 * ROUND_TRIP),
-    ];
-    for (count, expected) in table {
-        let cluster = victim().await;
-        let _strangers = pending(&cluster, count).await;
-        assert_eq!(one_more(&cluster).await, expected, "{count} pending");
-    }
-    // Past the hard limit there is silence, until those that are pending run out of time.
-    let cluster = victim().await;
-    let start = Instant::now();
-    let _strangers = pending(&cluster, HANDSHAKES_HARD_MAX).await;
-    let before = cluster.switch.counters(host(1), host(99));
-    let newcomer = stranger(&cluster, address(99));
-    newcomer.begin(address(1));
-    sleep(start + HANDSHAKE_LIMIT - Instant::now()).await;
-    let after = cluster.switch.counters(host(1), host(99));
-    assert_eq!(before.sent, after.sent, "not a byte");
-    sleep(2 * HANDSHAKE_LIMIT).await;
-    let after = cluster.switch.counters(host(1), host(99));
-    assert!(after.sent > before.sent, "it is answered later");
 }
 
 /// A9: at once, with its code, at both ends.
