@@ -2,6 +2,7 @@
 
 mod eviction;
 mod file_machine;
+mod handshake_flood;
 mod memory;
 mod pair;
 mod snapshot_memory;
@@ -31,6 +32,11 @@ enum Measurement {
     /// One of the two processes of `snapshot-resume`; started by it.
     #[command(hide = true)]
     SnapshotResumeNode(snapshot_resume::NodeOptions),
+    /// What 5,000 handshakes that nobody finishes cost a node, and whether a real peer gets in.
+    HandshakeFlood(handshake_flood::Options),
+    /// The node of `handshake-flood`; started by it.
+    #[command(hide = true)]
+    HandshakeFloodNode(handshake_flood::NodeOptions),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,6 +52,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::SnapshotResume(options) => runtime.block_on(snapshot_resume::run(options)),
         Measurement::SnapshotResumeNode(options) => {
             runtime.block_on(snapshot_resume::run_node(options))
+        }
+        Measurement::HandshakeFlood(options) => runtime.block_on(handshake_flood::run(options)),
+        Measurement::HandshakeFloodNode(options) => {
+            runtime.block_on(handshake_flood::run_node(options))
         }
     }
 }

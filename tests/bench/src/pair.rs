@@ -146,6 +146,24 @@ pub(crate) fn report(report: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The credentials of a node, from its files.
+pub(crate) fn credentials(id: u64, folder: &Path) -> Result<Arc<CredentialStore>, Failure> {
+    let named = |name: &str| folder.join(name);
+    let files = CredentialFiles::new(
+        named("ca.crt"),
+        named(&format!("node-{id}.crt")),
+        named(&format!("node-{id}.key")),
+    );
+    let credentials = Credentials::load(&files, &CredentialSettings::default())?;
+    Ok(CredentialStore::new(credentials))
+}
+
+/// Starts the transport of a node, which knows nobody.
+pub(crate) fn start(id: u64, folder: &Path, bind: SocketAddr) -> Result<Transport, Failure> {
+    let builder = Transport::builder(credentials(id, folder)?);
+    Ok(builder.bind(bind).roster(Roster::closed()).start()?)
+}
+
 /// Starts the transport of a node, tells the parent its address, and waits for a link to the other,
 /// whose address the parent knows.
 pub(crate) async fn meet(
@@ -154,17 +172,7 @@ pub(crate) async fn meet(
     bind: SocketAddr,
     parent: &mut Parent,
 ) -> Result<Transport, Failure> {
-    let named = |name: &str| folder.join(name);
-    let files = CredentialFiles::new(
-        named("ca.crt"),
-        named(&format!("node-{id}.crt")),
-        named(&format!("node-{id}.key")),
-    );
-    let credentials = Credentials::load(&files, &CredentialSettings::default())?;
-    let transport = Transport::builder(CredentialStore::new(credentials))
-        .bind(bind)
-        .roster(Roster::closed())
-        .start()?;
+    let transport = start(id, folder, bind)?;
     println!("{}", transport.local_addr().ok_or("no address")?);
     let peer = other(id)?;
     let address = parent.hear().await?.parse()?;
