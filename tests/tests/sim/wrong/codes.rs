@@ -268,7 +268,8 @@ async fn is_forged(closing: Closing) {
     let forger = Forger::new(&judge.cluster.switch, address(2));
     judge.expects(true);
     forger.answer(closing).await;
-    judge.dial_failed(&what).await;
+    let reason = judge.dial_failed(&what).await;
+    assert!(reason.starts_with("closed by the peer"), "{what}: {reason}");
     let link = judge.node().link(CLAIMED);
     assert_eq!(link.last_refusal, None, "{what}: it was not the peer");
     assert!(
