@@ -290,11 +290,26 @@ impl Event {
         }
     }
 
+    /// Whether a refusal after TLS stays until something changes. One that a dial soon mends is no
+    /// line in a log; that of a certificate is logged by its check, within bounds.
+    const fn is_refusal_for_long(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } | Self::RefusedByPeer { code, .. } => {
+                !matches!(code.class(), CloseClass::Retry)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an operator should look at once.
     const fn is_alarm(&self) -> bool {
         matches!(
             self,
             Self::DuplicateNode { .. }
+                | Self::RefusedByPeer {
+                    code: CloseCode::DuplicateNode,
+                    ..
+                }
                 | Self::Evicted { .. }
                 | Self::CredentialsRead { problem: Some(_) }
                 | Self::CrlDue { .. }
@@ -344,6 +359,8 @@ impl Events {
         let (node, name) = (self.node.get(), event.name());
         if event.is_alarm() {
             tracing::error!(target: "quicraft::link", node, event = name, "{event:?}");
+        } else if event.is_refusal_for_long() {
+            tracing::warn!(target: "quicraft::link", node, event = name, "{event:?}");
         } else {
             tracing::debug!(target: "quicraft::link", node, event = name, "{event:?}");
         }
@@ -354,5 +371,34 @@ impl Events {
         }
         // Without a subscriber there is nobody to tell.
         drop(self.sender.send(event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A7: both ends raise a loud event, and every refusal that lasts is a line in the log.
+    #[test]
+    fn refusals_that_last_are_seen_at_both_ends() {
+        let peer = NodeId::new(2).unwrap();
+        for code in CloseCode::ALL.iter().copied() {
+            let ours = Event::Refused {
+                peer,
+                address: ([127, 0, 0, 1], 7_000).into(),
+                code,
+                detail: String::new(),
+            };
+            let class = code.class();
+            let theirs = Event::RefusedByPeer { peer, code, class };
+            let lasts = class != CloseClass::Retry;
+            assert_eq!(ours.is_refusal_for_long(), lasts, "{code}");
+            assert_eq!(theirs.is_refusal_for_long(), lasts, "{code}");
+            assert_eq!(
+                theirs.is_alarm(),
+                code == CloseCode::DuplicateNode,
+                "{code}"
+            );
+        }
     }
 }

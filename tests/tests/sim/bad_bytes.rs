@@ -1,4 +1,5 @@
-//! What a peer with a valid certificate may send, and what it gets for it.
+//! What a peer with a valid certificate may send, and what it gets for it. Its hello has a table of
+//! its own (`wrong/hellos.rs`).
 
 use std::time::Duration;
 
@@ -103,76 +104,6 @@ async fn lives_on(connection: &Connection) {
     assert!(connection.close_reason().is_none());
 }
 
-/// H2, H4: what can never be a hello.
-#[tokio::test(start_paused = true)]
-async fn a_hello_that_is_no_hello_is_refused() {
-    let victim = Victim::new().await;
-    let good = RawHello::new(STRANGER, 1).encode();
-    let with = |at: usize, byte: u8| {
-        let mut bytes = good.to_vec();
-        bytes[at] = byte;
-        bytes
-    };
-    let zero_node = RawHello::new(0, 1).encode();
-    let bad_cluster = RawHello {
-        cluster: "Not A Name".to_owned(),
-        ..RawHello::new(STRANGER, 1)
-    };
-    let no_cluster = RawHello {
-        cluster: String::new(),
-        ..RawHello::new(STRANGER, 1)
-    };
-    let table: [(&str, Vec<u8>); 9] = [
-        ("garbage", vec![0xa5; 200]),
-        ("another magic", with(0, b'X')),
-        ("a welcome", with(4, 2)),
-        ("an unknown kind", with(4, 9)),
-        ("a reserved byte", with(5, 1)),
-        (
-            "one byte past the limit",
-            vec![b'Q', b'C', b'F', b'T', 1, 0, 0x0f, 0xf9],
-        ),
-        ("node 0", zero_node.to_vec()),
-        ("a cluster that is no name", bad_cluster.encode().to_vec()),
-        ("no cluster", no_cluster.encode().to_vec()),
-    ];
-    for (what, bytes) in table {
-        assert_eq!(
-            victim.refused(&bytes).await,
-            Some(CloseCode::BadHello),
-            "{what}"
-        );
-    }
-    // A field that is cut off.
-    let mut short = good.to_vec();
-    let length = u16::try_from(good.len() - 8 - 1).expect("short");
-    short[6..8].copy_from_slice(&length.to_be_bytes());
-    short.pop();
-    assert_eq!(
-        victim.refused(&short).await,
-        Some(CloseCode::BadHello),
-        "cut"
-    );
-    assert_eq!(victim.node().link(STRANGER).links_total, 0);
-    // After all that, the honest one is let in.
-    victim.link().await;
-}
-
-/// Unknown fields behind the known ones are for later versions; at the limit they are skipped.
-/// H2, H4: the limit itself, and fields of a later version.
-#[tokio::test(start_paused = true)]
-async fn a_hello_of_the_largest_size_is_read() {
-    let victim = Victim::new().await;
-    let mut largest = RawHello::new(STRANGER, 1).encode().to_vec();
-    largest.resize(4_096, 0);
-    largest[6..8].copy_from_slice(&(4_096_u16 - 8).to_be_bytes());
-    let (connection, _send, mut recv) = victim.stranger.say(address(1), &largest).await;
-    let mut prefix = [0; 8];
-    recv.read_exact(&mut prefix).await.expect("a welcome");
-    assert_eq!(prefix[4], 2, "a welcome");
-    assert!(connection.close_reason().is_none());
-}
-
 /// H5: each message has its limit.
 #[tokio::test(start_paused = true)]
 async fn silence_is_refused_after_its_limit() {
@@ -208,63 +139,6 @@ async fn a_second_stream_before_confirm_is_not_to_be_had() {
     let later = timeout(Duration::from_secs(1), connection.open_bi()).await;
     later.expect("a stream after confirm").expect("a stream");
     lives_on(&connection).await;
-}
-
-/// Each wrong hello has its own code, which both ends see.
-/// A1, A2: each with its code.
-#[tokio::test(start_paused = true)]
-async fn a_wrong_hello_is_refused_with_its_own_code() {
-    let victim = Victim::new().await;
-    let hello = |change: fn(&mut RawHello)| {
-        let mut hello = RawHello::new(STRANGER, 1);
-        change(&mut hello);
-        hello
-    };
-    let table = [
-        (
-            CloseCode::VersionMismatch,
-            hello(|h| (h.version_min, h.version_max) = (3, 9)),
-        ),
-        (
-            CloseCode::WrongCluster,
-            hello(|h| h.cluster = "other.example".to_owned()),
-        ),
-        (CloseCode::CodecMismatch, hello(|h| h.codec = 99)),
-        (CloseCode::RaftWireMismatch, hello(|h| h.raft_wire = 99)),
-        (CloseCode::IdMismatch, hello(|h| h.from = 3)),
-        (CloseCode::WrongTarget, hello(|h| h.to = 3)),
-    ];
-    for (expected, hello) in table {
-        let mut events = victim.node().transport.events();
-        assert_eq!(victim.refused(&hello.encode()).await, Some(expected));
-        let mut here = None;
-        while let Ok(event) = events.try_recv() {
-            if let Event::Refused { peer, code, .. } = event {
-                assert_eq!(peer.get(), STRANGER);
-                here = Some(code);
-            }
-        }
-        assert_eq!(here, Some(expected), "what this end says");
-    }
-    // A node of the cluster that the roster does not know, and one with this node's own identity.
-    for (node, expected) in [(7, CloseCode::NotMember), (1, CloseCode::SelfId)] {
-        let credentials = victim.cluster.credentials(node);
-        let other = Stranger::new(
-            &victim.cluster.switch,
-            address(100 + node as u8),
-            &credentials,
-        );
-        let (connection, _send, _recv) = other
-            .say(address(1), &RawHello::new(node, 1).encode())
-            .await;
-        assert_eq!(code(&connection).await, Some(expected));
-    }
-    let node = victim.node();
-    let removed = quicraft_transport::NodeId::new(STRANGER).expect("not 0");
-    node.transport.roster().remove(removed);
-    let hello = RawHello::new(STRANGER, 1).encode();
-    assert_eq!(victim.refused(&hello).await, Some(CloseCode::Removed));
-    assert_eq!(node.link(STRANGER).links_max, 0);
 }
 
 /// Control is shared by all groups and answers nothing that it cannot read: the link ends.

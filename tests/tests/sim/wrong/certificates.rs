@@ -23,6 +23,8 @@ enum End {
     Code(CloseCode),
     /// The other end has nothing to show and gives up with this alert.
     GivesUp(u8),
+    /// The judge cannot speak with it, whatever it shows.
+    Unspoken(u8),
     /// It cannot come to this in this role.
     Never,
 }
@@ -647,6 +649,27 @@ const TABLE: &[Row] = &[
         End::Never,
         End::Code(CloseCode::IdMismatch),
     ),
+    // --- What it speaks ----------------------------------------------------------------------------
+    node(
+        "another protocol",
+        |judge| Manners {
+            alpn: vec![b"quicraft/9".to_vec()],
+            ..proving(judge, CLAIMED)
+        },
+        CLAIMED,
+        End::Unspoken(120),
+        End::GivesUp(120),
+    ),
+    node(
+        "no protocol",
+        |judge| Manners {
+            alpn: Vec::new(),
+            ..proving(judge, CLAIMED)
+        },
+        CLAIMED,
+        End::Unspoken(120),
+        End::GivesUp(120),
+    ),
     // --- The node that it proves -------------------------------------------------------------------
     node(
         "the id of another node",
@@ -719,6 +742,13 @@ async fn dials(row: &Row) {
             assert_eq!(learnt, told(code), "{what}");
             judge.refused(&what, code).await;
         }
+        End::Unspoken(alert) => {
+            assert!(
+                matches!(learnt, Refused::Alert(seen, _) if seen == alert),
+                "{what}: {learnt:?}"
+            );
+            judge.handshake_failed(&what).await;
+        }
         End::GivesUp(_) | End::Never => unreachable!("{what}"),
     }
     judge.has_no_link(&what);
@@ -769,6 +799,13 @@ async fn accepts(row: &Row) {
             let reason = judge.dial_failed(&what).await;
             assert!(reason.contains(code.label()), "{what}: {reason}");
             judge.shows_refusal(&what, false, code.label());
+        }
+        End::Unspoken(alert) => {
+            assert!(
+                matches!(learnt, Refused::Alert(seen, _) if seen == alert),
+                "{what}: {learnt:?}"
+            );
+            judge.dial_failed(&what).await;
         }
         End::GivesUp(_) | End::Never => unreachable!("{what}"),
     }

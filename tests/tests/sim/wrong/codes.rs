@@ -227,21 +227,23 @@ async fn is_refused_in_tls(error: &'static CertificateError) {
     assert!(dials_within(&refusing, 31 * SECOND).await, "{what}");
 }
 
+/// What verifiers have against a certificate.
+const ERRORS: &[CertificateError] = &[
+    CertificateError::BadEncoding,
+    CertificateError::Expired,
+    CertificateError::NotValidYet,
+    CertificateError::Revoked,
+    CertificateError::UnhandledCriticalExtension,
+    CertificateError::UnknownIssuer,
+    CertificateError::UnknownRevocationStatus,
+    CertificateError::BadSignature,
+    CertificateError::InvalidPurpose,
+    CertificateError::ApplicationVerificationFailure,
+];
+
 /// C3: alerts of every kind that a verifier has.
 #[tokio::test(start_paused = true)]
 async fn an_alert_parks_nobody() {
-    const ERRORS: &[CertificateError] = &[
-        CertificateError::BadEncoding,
-        CertificateError::Expired,
-        CertificateError::NotValidYet,
-        CertificateError::Revoked,
-        CertificateError::UnhandledCriticalExtension,
-        CertificateError::UnknownIssuer,
-        CertificateError::UnknownRevocationStatus,
-        CertificateError::BadSignature,
-        CertificateError::InvalidPurpose,
-        CertificateError::ApplicationVerificationFailure,
-    ];
     all(ERRORS.iter().map(is_refused_in_tls)).await;
 }
 
@@ -287,4 +289,58 @@ async fn a_forged_first_packet_parks_nobody() {
     let alerts = [40, 42, 44, 48, 49, 80, 116, 120].map(|alert| 0x100 + alert);
     let errors = (0..=0x10).chain(alerts).map(Closing::Transport);
     all(codes.chain(errors).map(is_forged)).await;
+}
+
+/// C3: so does one behind TLS that comes before its keys are thrown away. Somebody on the path sees
+/// to it that the forged packet comes together with the last one of the acceptor's TLS.
+#[tokio::test(start_paused = true)]
+async fn a_forged_packet_behind_tls_parks_nobody() {
+    let mut reasons = Vec::new();
+    for datagrams in 1..=6 {
+        let what = format!("behind {datagrams} datagrams");
+        let mut judge = Judge::new().await;
+        let good = Manners::showing(judge.ours.issue(&node_params(), &[]));
+        let switch = &judge.cluster.switch;
+        let acceptor = Impostor::new(switch, address(3), &good);
+        let forger = Forger::new(switch, address(2));
+        let removed = Closing::Application(CloseCode::Removed.to_wire());
+        let between = tokio::spawn(forger.stand_between(address(3), datagrams, removed));
+        let accepting = tokio::spawn(async move {
+            // It never answers the hello, so that every dial fails in the end.
+            let accepted = acceptor.accept().await;
+            within(acceptor.idle()).await;
+            accepted.is_ok()
+        });
+        judge.expects(true);
+        reasons.push(judge.dial_failed(&what).await);
+        between.abort();
+        accepting.abort();
+    }
+    let seen = |part: &str| reasons.iter().any(|reason| reason.contains(part));
+    assert!(seen("REMOVED"), "inside TLS: {reasons:?}");
+    assert!(seen("before TLS was confirmed"), "behind it: {reasons:?}");
+    assert!(seen("HELLO_TIMEOUT"), "too late: {reasons:?}");
+}
+
+/// A dialer that does not believe the node's certificate: the node says what it has heard.
+async fn accepts_and_is_refused_in_tls(error: &'static CertificateError) {
+    let what = format!("{error:?}");
+    let refuse_with = Some(error.clone());
+    let (mut judge, refusing) = faced(|manners| manners.refuses = refuse_with).await;
+    judge.expects(false);
+    judge.settled().await;
+    refusing
+        .dial(Judge::address())
+        .await
+        .expect_err("it refuses");
+    let reason = judge.handshake_failed(&what).await;
+    assert!(reason.starts_with("closed by the peer"), "{what}: {reason}");
+    assert_eq!(judge.node().link(CLAIMED).state, LinkState::Idle, "{what}");
+    judge.has_no_link(&what);
+}
+
+/// C3: the same alerts, from a dialer.
+#[tokio::test(start_paused = true)]
+async fn an_alert_of_a_dialer_changes_nothing() {
+    all(ERRORS.iter().map(accepts_and_is_refused_in_tls)).await;
 }

@@ -244,6 +244,17 @@ const TABLE: &[Row] = &[
         End::Code(Code::IdMismatch),
     ),
     both("to node 0", Fields(|hello| hello.to = 0), Code::BadHello),
+    // --- The count of dials ------------------------------------------------------------------------
+    both(
+        "a count of dials at its end",
+        Fields(|hello| hello.generation = 1 << 63),
+        Code::BadHello,
+    ),
+    both(
+        "the last number that there is",
+        Fields(|hello| hello.generation = u64::MAX),
+        Code::BadHello,
+    ),
     // --- The roster --------------------------------------------------------------------------------
     both(
         "a node that was removed",
@@ -620,4 +631,33 @@ async fn what_was_there_before_decides_about_a_dialer() {
 async fn what_was_there_before_decides_about_an_acceptor() {
     let rows = MEETINGS.iter().filter(|row| row.as_acceptor);
     all(rows.map(meets_an_acceptor)).await;
+}
+
+/// A7: while one newcomer is judged another has to wait; the silent incumbent is told that it was
+/// replaced.
+#[tokio::test(start_paused = true)]
+async fn a_third_boot_has_to_wait_while_a_second_is_judged() {
+    let (mut judge, wrong) = faced().await;
+    judge.expects(false);
+    let connect = async || wrong.dial(Judge::address()).await.expect("TLS");
+    let first = connect().await;
+    let _first_streams = enter(&first, &of((1, 5, 1))).await;
+    judge.node().link_up(CLAIMED).await;
+    let second = connect().await;
+    let (mut send, mut recv) = greet(&second, &of((2, 6, 1)).encode()).await;
+    let third = connect().await;
+    let _third_streams = greet(&third, &of((3, 7, 1)).encode()).await;
+    refused("the third", &within(third.closed()).await, Code::Busy);
+    judge.refused("the third", Code::Busy).await;
+    judge.shows_refusal("the third", false, Code::Busy.label());
+    assert!(first.close_reason().is_none(), "it may still answer");
+    welcome(&mut recv).await;
+    refused("the first", &within(first.closed()).await, Code::Replaced);
+    send.write_all(&confirm(1)).await.expect("sent");
+    judge
+        .node()
+        .link_until(CLAIMED, |link| link.boot == Some(2))
+        .await;
+    let link = judge.node().link(CLAIMED);
+    assert_eq!((link.links, link.links_max), (1, 1), "{link:?}");
 }

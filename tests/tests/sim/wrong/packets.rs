@@ -53,17 +53,52 @@ impl Forger {
     /// Waits for a first packet and answers it.
     pub(super) async fn answer(&self, closing: Closing) {
         let (datagram, from) = within(self.seen()).await;
-        let forged = forged(&datagram, closing);
+        self.send(from, &forged(&datagram, closing));
+    }
+
+    /// Stands between a dialer and the acceptor at `behind`, hands everything on, and puts a packet
+    /// of its own behind this many datagrams of the acceptor.
+    pub(super) async fn stand_between(
+        self,
+        behind: SocketAddr,
+        datagrams: usize,
+        closing: Closing,
+    ) {
+        let mut dialer = None;
+        let mut answered = 0;
+        loop {
+            let (datagram, from) = self.seen().await;
+            if from != behind {
+                self.send(behind, &datagram);
+                // Its first packet is enough to forge an answer.
+                dialer.get_or_insert((from, datagram));
+                continue;
+            }
+            let Some((dialer, first)) = &dialer else {
+                continue;
+            };
+            self.send(*dialer, &datagram);
+            answered += 1;
+            if answered == datagrams {
+                self.send(*dialer, &forged(first, closing));
+            }
+        }
+    }
+
+    fn send(&self, destination: SocketAddr, contents: &[u8]) {
         let transmit = Transmit {
-            destination: from,
+            destination,
             ecn: None,
-            contents: &forged,
+            contents,
             segment_size: None,
             src_ip: None,
         };
         self.socket.try_send(&transmit).expect("sent");
     }
 }
+
+/// The number of the forged packet: one that the acceptor itself does not come to.
+const NUMBER: u8 = 100;
 
 /// The connection ids of a long header: whom the dialer speaks to, and itself.
 fn ids(datagram: &[u8]) -> (&[u8], &[u8]) {
@@ -95,12 +130,14 @@ fn forged(datagram: &[u8], closing: Closing) -> Vec<u8> {
     header.extend(varint(
         u32::try_from(1 + payload.len() + 16).expect("short"),
     ));
-    header.push(0);
+    header.push(NUMBER);
     sealed(&keys, header, payload)
 }
 
 fn sealed(keys: &DirectionalKeys, mut header: Vec<u8>, mut payload: Vec<u8>) -> Vec<u8> {
-    let tag = keys.packet.encrypt_in_place(0, &header, &mut payload);
+    let tag = keys
+        .packet
+        .encrypt_in_place(NUMBER.into(), &header, &mut payload);
     payload.extend_from_slice(tag.expect("encrypted").as_ref());
     // The sample begins four bytes behind the start of the packet number, which has one.
     let sample = &payload[3..19];
