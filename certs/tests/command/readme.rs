@@ -1,14 +1,14 @@
-//! The lines of README.md work as they stand there.
+//! The lines of README.md, and those of the project's SECURITY.md, work as they stand there.
 
 use std::process::Command;
 
-use crate::desk::{Desk, Told, command};
+use crate::desk::{CA, Desk, Told, command};
 
 const README: &str = include_str!("../../README.md");
 
 /// The lines of all blocks that are marked as shell.
-fn lines() -> String {
-    let blocks = README.split("```sh\n").skip(1);
+fn lines(text: &str) -> String {
+    let blocks = text.split("```sh\n").skip(1);
     blocks
         .map(|block| block.split("```").next().unwrap())
         .collect()
@@ -17,9 +17,30 @@ fn lines() -> String {
 #[cfg(unix)]
 #[test]
 fn a_new_user_can_type_the_readme() {
-    let desk = Desk::empty();
-    let lines = lines();
+    let lines = lines(README);
     assert!(lines.matches("quicraft-certs ").count() >= 15, "{lines}");
+    type_in(&Desk::empty(), &lines);
+}
+
+/// They begin with a cluster of three nodes.
+#[cfg(unix)]
+#[test]
+fn an_operator_can_type_what_security_md_says() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+    let lines = lines(&std::fs::read_to_string(file).unwrap());
+    assert!(lines.matches("quicraft-certs ").count() >= 15, "{lines}");
+    let desk = Desk::with_ca();
+    for node in 1..=3 {
+        desk.ok(&format!(
+            "node issue --cluster prod.example --id {node} {CA} --out node-{node}"
+        ));
+    }
+    type_in(&desk, &lines);
+}
+
+/// Types lines into a shell. Each must work, and none may have anything to complain about.
+#[cfg(unix)]
+fn type_in(desk: &Desk, lines: &str) {
     let own = command();
     let path = std::env::join_paths(
         std::iter::once(own.parent().unwrap().to_path_buf())
@@ -27,7 +48,7 @@ fn a_new_user_can_type_the_readme() {
     )
     .unwrap();
     let told: Told = Command::new("sh")
-        .args(["-e", "-u", "-c", &lines])
+        .args(["-e", "-u", "-c", lines])
         .env("PATH", path)
         .current_dir(desk.folder())
         .output()

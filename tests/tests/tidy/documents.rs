@@ -1,8 +1,9 @@
-//! README.md and the code: the table of limits shows the values that the code has, all of them.
+//! README.md, SECURITY.md and the code: the tables of limits show the values that the code has, and the
+//! README all of them; the tests that SECURITY.md names are there.
 
 use std::collections::BTreeMap;
 
-use crate::source::{Source, read};
+use crate::source::{Source, read, tree};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -120,6 +121,48 @@ fn the_table_of_limits_is_the_codes() {
         gone.is_empty(),
         "README.md has rows for limits that are gone: {gone:?}"
     );
+}
+
+/// The tests that a text names, as `file::name_of_the_test`.
+fn named_tests(text: &str) -> Vec<&str> {
+    let words = text.split('`').skip(1).step_by(2);
+    let named = words.filter_map(|word| {
+        let (file, test) = word.split_once("::")?;
+        let snake = |name: &str| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        (snake(file) && snake(test) && test.contains('_')).then_some(test)
+    });
+    named.collect()
+}
+
+#[test]
+fn security_md_names_limits_and_tests_that_are_there() {
+    let text = read("SECURITY.md").text;
+    let actual = limits(&read("transport/src/limits.rs"));
+    let shown = documented(&text);
+    assert!(shown.len() > 20, "{shown:?}");
+    let wrong: Vec<_> = shown
+        .iter()
+        .filter(|(name, value)| actual.get(*name) != Some(value))
+        .map(|(name, value)| format!("{name} is {:?}, not {value}", actual.get(name)))
+        .collect();
+    assert!(wrong.is_empty(), "SECURITY.md: {wrong:?}");
+    let tests = named_tests(&text);
+    assert!(tests.len() > 15, "{tests:?}");
+    let known = |test: &str| {
+        let declared = format!("fn {test}(");
+        let mut sources = tree().iter().filter(|file| file.is_rust());
+        sources.any(|file| file.text.contains(&declared))
+    };
+    let gone: Vec<_> = tests.into_iter().filter(|test| !known(test)).collect();
+    assert!(
+        gone.is_empty(),
+        "SECURITY.md names tests that are gone: {gone:?}"
+    );
+    let sample = "`a::one_test`, `B::two_tests`, three_tests, `a::four`";
+    assert_eq!(named_tests(sample), ["one_test"]);
 }
 
 #[test]
