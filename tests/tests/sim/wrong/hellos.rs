@@ -392,8 +392,11 @@ async fn a_wrong_welcome_is_refused() {
     all(TABLE.iter().map(accepts)).await;
 }
 
+/// A wrong third message: what is wrong, its bytes, and the code that its sender is told.
+type Confirm = (&'static str, fn() -> Vec<u8>, CloseCode);
+
 /// A welcome is answered with a confirm of the same hello, and with nothing else.
-const CONFIRMS: &[(&str, fn() -> Vec<u8>, CloseCode)] = &[
+const CONFIRMS: &[Confirm] = &[
     ("of another hello", || confirm(2).to_vec(), Code::BadHello),
     (
         "another hello",
