@@ -46,7 +46,7 @@ pub(crate) async fn read(
     reading.await.map_err(|_| ReloadError::Stopped)?
 }
 
-/// Looks at the files again and again, and reads them when one has changed.
+/// Reads the files, looks at them again and again, and reads them when one has changed.
 #[expect(clippy::infinite_loop, reason = "the task ends with the transport")]
 pub(crate) async fn follow(
     store: Arc<CredentialStore>,
@@ -54,11 +54,13 @@ pub(crate) async fn follow(
     settings: CredentialSettings,
     events: Events,
 ) {
-    let mut read_last = stamp(&files).await;
+    // What the host has read may be older than what lies there by now, and a revocation would be
+    // missed; so the first look finds a change.
+    let mut read_last = None;
     loop {
-        sleep(CREDENTIAL_FILES_POLL).await;
         let found = stamp(&files).await;
         if found == read_last {
+            sleep(CREDENTIAL_FILES_POLL).await;
             continue;
         }
         // Someone may be writing them one after the other: they are read when they rest.

@@ -110,8 +110,8 @@ impl TransportHandle {
         credential_files::read(&self.local.credentials, files, settings).await
     }
 
-    /// Reads the files whenever one of them has changed, until this transport stops. Each time is a
-    /// [`CredentialsRead`](Event::CredentialsRead) event.
+    /// Reads the files now and whenever one of them has changed, until this transport stops. Each
+    /// time is a [`CredentialsRead`](Event::CredentialsRead) event.
     pub fn follow_credentials(&self, files: CredentialFiles, settings: CredentialSettings) {
         let (store, events) = (
             Arc::clone(&self.local.credentials),

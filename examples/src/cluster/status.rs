@@ -32,7 +32,7 @@ pub struct Status {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// 1 at its start, one more whenever it took new files.
+    /// One more whenever it took its files.
     pub generation: u64,
     /// The serial number of its certificate.
     pub certificate: String,

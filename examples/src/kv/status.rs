@@ -89,7 +89,8 @@ pub struct HandshakeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CredentialStatus {
-    /// 1 for those that the node started with, one more whenever new files were taken.
+    /// How often credentials were taken: at the start, when their files are first followed, and
+    /// whenever one has changed.
     pub generation: u64,
     /// The serial number of its certificate.
     pub certificate: String,

@@ -315,7 +315,10 @@ async fn credentials_follow_their_files() {
             return problem;
         }
     };
+    // The files are others than what the node was started with, and nothing changes any more.
+    assert_eq!(timeout(LIMIT, told()).await.expect("an event"), None);
     let before = two.transport.credentials().generation();
+    assert_eq!(before, 2);
     sleep(5 * SECOND).await;
     std::fs::write(&files.cert, "no certificate").expect("written");
     let problem = timeout(LIMIT, told()).await.expect("an event");
