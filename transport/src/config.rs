@@ -53,10 +53,10 @@ pub struct TransportConfig {
     /// `handshakes_max`.
     pub handshakes_soft_max: usize,
     /// Handshakes of unproven peers under way (128, at most 4,096); past it a first packet gets no
-    /// answer. A handshake that goes silent costs 50 KB (measured, `quicraft-bench handshake-flood`),
-    /// so 128 x 50 KB = 6.4 MB. One that fills what quinn and rustls keep of a TLS message that is
-    /// not whole, 16 KiB out of order on each of two levels and 64 KiB in order, costs 150 KB by
-    /// their limits, so 128 x 150 KB = 19 MB at the worst.
+    /// answer. A handshake that goes silent costs 60 KB (measured, `quicraft-bench handshake-flood`),
+    /// so 128 x 60 KB = 7.7 MB. One that fills what quinn and rustls keep of a TLS message that is
+    /// not whole, 16 KiB out of order on each of two levels and 64 KiB in order, costs 160 KB by
+    /// their limits (not measured), so 128 x 160 KB = 20 MB at the worst.
     pub handshakes_max: usize,
     /// Those of `handshakes_max` that are kept for known peers (32): for validated addresses, by IP,
     /// that the roster lists, that its names resolved to, or that a link came from. So strangers
@@ -75,7 +75,7 @@ pub struct TransportConfig {
     pub hello_limit: Duration,
     /// Connections that have shown a certificate of the cluster and whose hello is not judged yet
     /// (256); past it a newcomer is closed with `OVERLOADED`. Each may have sent 64 KiB: 256 x
-    /// (50 KB + 64 KiB) = 30 MB, of those alone who have a certificate.
+    /// (60 KB + 64 KiB) = 32 MB, of those alone who have a certificate.
     pub hellos_pending_max: usize,
     /// The same of one node, by its certificate (8): whoever has the key of one node does not keep
     /// all others out. From 1 to `hellos_pending_max`.
@@ -323,7 +323,7 @@ impl TransportConfig {
 /// A link that may be silent for longer than an hour is not watched at all.
 const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 
-/// 4,096 handshakes of 50 KB are 205 MB, for strangers: more is a mistake.
+/// 4,096 handshakes of 60 KB are 246 MB, for strangers: more is a mistake.
 const HANDSHAKES_CEILING: usize = 4_096;
 
 /// Nobody who takes longer than this for one message is waited for.
