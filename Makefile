@@ -41,9 +41,10 @@ fmt: ## A step of verify: the format.
 clippy: ## A step of verify: the lints, in all targets.
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-features: ## A step of verify: the libraries without their default features.
+features: ## A step of verify: the libraries without their default features, and with optional ones.
 	cargo check -p quicraft-certs --no-default-features --locked
 	cargo check -p quicraft-transport --no-default-features --locked
+	cargo check -p quicraft-transport --features dangerous-key-log,fuzzing --locked
 
 doc: ## A step of verify: the documentation of the public API.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
