@@ -193,11 +193,11 @@ fn bad_days_leave_nothing_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_rotation_of_leaves_and_ca_fails_no_call() {
-    let smaller = ["--calls", "300", "--clients", "2", "--groups", "2"];
+    let smaller = ["--calls", "120", "--clients", "1", "--groups", "1"];
     let report = succeeds(&[&["rotate", "--json"][..], &smaller].concat());
     assert_eq!(report["steps"].as_array().unwrap().len(), 4);
     assert!(report["calls"].as_u64().unwrap() > 1_000, "{report}");
-    assert!(report["writes_acked"].as_u64().unwrap() > 100, "{report}");
+    assert!(report["writes_acked"].as_u64().unwrap() > 10, "{report}");
     for none in ["calls_failed", "elections", "retries", "writes_lost"] {
         assert_eq!(report[none], 0, "{none}: {report}");
     }

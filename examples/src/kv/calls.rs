@@ -20,8 +20,9 @@ use super::status::CallStatus;
 /// No Raft group has this id; those are numbered from 0.
 const ECHO: GroupId = GroupId::new(u64::MAX);
 
-/// What an application would wait for an answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a call waits for its answer. Late is not lost: the slowest is in the status, and a call
+/// that a link takes with it fails at once, whatever its deadline.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Calls in flight at most, or a node that does not answer would take all memory. One more fails.
 const IN_FLIGHT: usize = 1024;
