@@ -226,8 +226,10 @@ impl PeerLife {
             }
             LifeEvent::PeerDone(connection) => self.peer_done(connection, now, out),
             LifeEvent::Rested(connection) => self.rested(connection, out),
-            LifeEvent::Quiet { connection, since } => self.quiet(connection, since, now, out),
-            LifeEvent::Due => self.due(now, out),
+            LifeEvent::Quiet { connection, since } => {
+                self.quiet(connection, since, now, random, out)
+            }
+            LifeEvent::Due => self.due(now, random, out),
             LifeEvent::Stop => self.reach.stop(),
         }
         actions
@@ -319,6 +321,7 @@ impl PeerLife {
         connection: ConnectionId,
         since: Instant,
         now: Instant,
+        random: f64,
         actions: &mut Vec<LifeAction>,
     ) {
         if self.record.link() != Some(connection) {
@@ -327,22 +330,28 @@ impl PeerLife {
         let idle = self.settings.idle.map(|idle| since + idle);
         let unused = idle.is_some_and(|idle| idle <= now);
         if unused && self.dialled && self.reach.is_unneeded() {
-            self.retire(CloseCode::Idle, now, actions);
+            self.retire(CloseCode::Idle, now, random, actions);
         } else {
             self.reach.check_again(&self.settings, now);
         }
     }
 
     /// Gives the link up without another one in its place.
-    fn retire(&mut self, code: CloseCode, now: Instant, actions: &mut Vec<LifeAction>) {
+    fn retire(
+        &mut self,
+        code: CloseCode,
+        now: Instant,
+        random: f64,
+        actions: &mut Vec<LifeAction>,
+    ) {
         let peers_done = self.handover.take().is_some();
         if let Some(link) = self.record.retire() {
             self.drain(link, peers_done, code, now, actions);
-            self.reach.retired(&self.settings, now, actions);
+            self.reach.retired(&self.settings, now, random, actions);
         }
     }
 
-    fn due(&mut self, now: Instant, actions: &mut Vec<LifeAction>) {
+    fn due(&mut self, now: Instant, random: f64, actions: &mut Vec<LifeAction>) {
         let over: Vec<_> = self
             .drains
             .iter()
@@ -356,7 +365,7 @@ impl PeerLife {
         }
         if self.handover.is_some_and(|due| due <= now) {
             // Nothing took its place: the peer needs no link any more.
-            self.retire(CloseCode::Idle, now, actions);
+            self.retire(CloseCode::Idle, now, random, actions);
         }
         if self.reach.due().is_some_and(|due| due <= now) {
             self.reach

@@ -306,13 +306,18 @@ impl Reach {
         &mut self,
         settings: &LifeSettings,
         now: Instant,
+        random: f64,
         actions: &mut Vec<LifeAction>,
     ) {
         match self.state {
             LifeState::Up { .. } if self.eager => self.begin(settings, now, actions),
-            LifeState::Up { .. } => self.state = LifeState::Idle,
-            LifeState::Leaving
-            | LifeState::Idle
+            // It said that it goes; it is not there before it comes back.
+            LifeState::Leaving if self.eager => {
+                self.backoff.reset();
+                self.state = self.down(Duration::ZERO, now, random);
+            }
+            LifeState::Up { .. } | LifeState::Leaving => self.state = LifeState::Idle,
+            LifeState::Idle
             | LifeState::Grace { .. }
             | LifeState::Dialling
             | LifeState::Redialling

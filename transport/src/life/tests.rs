@@ -375,6 +375,20 @@ fn nothing_is_dialled_after_a_stop_or_while_the_roster_bars_the_peer() {
 }
 
 #[test]
+fn a_peer_that_leaves_behind_a_done_is_dialled_again() {
+    let mut sample = Sample::up(1, true, true);
+    assert_eq!(sample.feed(LifeEvent::PeerDone(id(1))), []);
+    assert_eq!(sample.feed(LifeEvent::Leaving(id(1))), []);
+    assert_eq!(sample.waits(HANDOVER_LIMIT), [LifeAction::Drain(id(1))]);
+    assert_eq!(sample.waits(BACKOFF_MIN), [LifeAction::Dial]);
+    let mut unneeded = Sample::up(1, true, false);
+    assert_eq!(unneeded.feed(LifeEvent::PeerDone(id(1))), []);
+    assert_eq!(unneeded.feed(LifeEvent::Leaving(id(1))), []);
+    assert_eq!(unneeded.waits(HANDOVER_LIMIT), [LifeAction::Drain(id(1))]);
+    assert_eq!(*unneeded.life.state(), LifeState::Idle);
+}
+
+#[test]
 fn who_is_barred_loses_everything_at_once_and_starts_anew_when_admitted() {
     let mut sample = Sample::up(1, true, true);
     drop(sample.adopt(2, true));

@@ -67,22 +67,22 @@ fn evict(local: &Arc<LocalNode>, peer: &Arc<PeerState>) {
 /// Returns the calls that were cut and the links that were closed.
 pub(crate) async fn shut_down(local: &Arc<LocalNode>, deadline: Instant) -> (usize, usize) {
     local.start_closing();
-    let links: Vec<_> = local
-        .peers()
+    let peers = local.peers();
+    let links = peers.iter().filter_map(|peer| peer.link.load_full());
+    let links = links.inspect(|link| link.control.send_going_away()).count();
+    // Those that drain carry calls as well.
+    let connections = peers
         .iter()
-        .filter_map(|peer| peer.link.load_full())
-        .collect();
-    for link in &links {
-        link.control.send_going_away();
-    }
+        .flat_map(|peer| lock(&peer.connections).clone());
+    let connections: Vec<_> = connections.collect();
     let mut calls_cut = 0;
-    for link in &links {
-        if timeout_at(deadline, link.wait_idle()).await.is_err() {
-            calls_cut += link.in_flight();
+    for connection in &connections {
+        if timeout_at(deadline, connection.wait_idle()).await.is_err() {
+            calls_cut += connection.in_flight();
         }
     }
-    for link in &links {
-        link.close(CloseCode::Shutdown, "");
+    for connection in &connections {
+        connection.close(CloseCode::Shutdown, "");
     }
-    (calls_cut, links.len())
+    (calls_cut, links)
 }
