@@ -1,8 +1,8 @@
 //! A node of the key-value store as one process runs it: the checked configuration, the sockets,
 //! the data folder, the transport, the groups and the HTTP front, started and stopped in order.
 //!
-//! Of the store only this room, `links` and `calls` know the
-//! transport. What an exit code or a line of output looks like is not known here.
+//! Of the store only this room, `links` and `calls` know the transport. What an exit code or a line of
+//! output looks like is not known here.
 
 use std::collections::BTreeMap;
 use std::future::Future;
