@@ -137,23 +137,7 @@ impl Outcome for Report {
     }
 
     fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if self.writes_lost > 0 {
-            faults.push(format!("{} acknowledged writes are lost", self.writes_lost));
-        }
-        if !self.digests_differ.is_empty() {
-            faults.push(format!(
-                "the digests of groups {:?} differ between nodes",
-                self.digests_differ
-            ));
-        }
-        if self.links_per_pair != 1 {
-            faults.push(format!(
-                "a pair of nodes had {} links at once instead of 1",
-                self.links_per_pair
-            ));
-        }
-        faults
+        lasting_faults(self.writes_lost, &self.digests_differ, self.links_per_pair)
     }
 
     fn table(&self) -> String {
@@ -198,6 +182,29 @@ impl Outcome for Report {
         }
         table.to_string()
     }
+}
+
+/// What no job may leave behind, whatever it did: a lost write, nodes that differ, a second link.
+pub(super) fn lasting_faults(
+    writes_lost: u64,
+    digests_differ: &[u64],
+    links_max: u64,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    if writes_lost > 0 {
+        faults.push(format!("{writes_lost} acknowledged writes are lost"));
+    }
+    if !digests_differ.is_empty() {
+        faults.push(format!(
+            "the digests of groups {digests_differ:?} differ between nodes"
+        ));
+    }
+    if links_max != 1 {
+        faults.push(format!(
+            "a pair of nodes had {links_max} links at once instead of 1"
+        ));
+    }
+    faults
 }
 
 /// The smallest value that `percent` of `values` do not exceed.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::load::Totals;
 use super::super::observed::Observed;
 use super::super::readback::Readback;
-use super::super::report::{Outcome, millis};
+use super::super::report::{Outcome, lasting_faults, millis};
 use super::options::BadDaysOptions;
 use super::plan::{Action, Event};
 use super::rest::{Holding, Rest};
@@ -156,21 +156,11 @@ impl Outcome for BadDaysReport {
         if let Some(missing) = &self.missing {
             faults.push(format!("not as before the first event: {missing}"));
         }
-        if self.writes_lost > 0 {
-            faults.push(format!("{} acknowledged writes are lost", self.writes_lost));
-        }
-        if !self.digests_differ.is_empty() {
-            faults.push(format!(
-                "the digests of groups {:?} differ between nodes",
-                self.digests_differ
-            ));
-        }
-        if self.links_max != 1 {
-            faults.push(format!(
-                "a pair of nodes had {} links at once instead of 1",
-                self.links_max
-            ));
-        }
+        faults.extend(lasting_faults(
+            self.writes_lost,
+            &self.digests_differ,
+            self.links_max,
+        ));
         if self.flapped {
             faults.push("a link was lost or replaced though nothing happened".to_owned());
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::load::Totals;
 use super::super::observed::Observed;
 use super::super::readback::Readback;
-use super::super::report::{Outcome, millis};
+use super::super::report::{Outcome, lasting_faults, millis};
 use super::super::status::Calls;
 use super::options::RotateOptions;
 use super::step::Step;
@@ -135,21 +135,11 @@ impl Outcome for RotateReport {
         if self.retries > 0 {
             faults.push(format!("{} writes had to be repeated", self.retries));
         }
-        if self.writes_lost > 0 {
-            faults.push(format!("{} acknowledged writes are lost", self.writes_lost));
-        }
-        if !self.digests_differ.is_empty() {
-            faults.push(format!(
-                "the digests of groups {:?} differ between nodes",
-                self.digests_differ
-            ));
-        }
-        if self.links_max != 1 {
-            faults.push(format!(
-                "a pair of nodes had {} links at once instead of 1",
-                self.links_max
-            ));
-        }
+        faults.extend(lasting_faults(
+            self.writes_lost,
+            &self.digests_differ,
+            self.links_max,
+        ));
         faults
     }
 
