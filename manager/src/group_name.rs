@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of the family in a name. 63, as a DNS label, so that a name fits into metric labels, log
 /// fields and folder names. A longer one is refused.
 const FAMILY_BYTES_MAX: usize = 63;
@@ -12,7 +14,8 @@ const FAMILY_BYTES_MAX: usize = 63;
 /// A family begins with a lower-case letter and goes on with lower-case letters, digits and `-`, at
 /// most 63 bytes. A shard is a canonical decimal number: `user/3` is a name, `user/03` is none, so
 /// that one group has one name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct GroupName {
     family: String,
     shard: Option<u32>,
@@ -128,6 +131,20 @@ impl FromStr for GroupName {
 
     fn from_str(name: &str) -> Result<Self, InvalidGroupName> {
         Self::parse(name)
+    }
+}
+
+impl TryFrom<String> for GroupName {
+    type Error = InvalidGroupName;
+
+    fn try_from(name: String) -> Result<Self, InvalidGroupName> {
+        Self::parse(&name)
+    }
+}
+
+impl From<GroupName> for String {
+    fn from(name: GroupName) -> Self {
+        name.to_string()
     }
 }
 

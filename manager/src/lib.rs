@@ -32,6 +32,7 @@ mod forward;
 mod group;
 mod group_name;
 mod manager;
+mod meta;
 mod shard_family;
 mod shard_hash;
 
@@ -40,5 +41,10 @@ pub use error::{NodeAt, OperationError, RequestError, StartGroupError};
 pub use group::{Group, GroupOperations, GroupSpec, GroupStatus, Proposed, RequestOptions};
 pub use group_name::{GroupName, InvalidGroupName};
 pub use manager::{GroupResult, RaftManager};
+pub use meta::{
+    ClusterNode, DATA_BYTES_MAX, GroupRecord, GroupRole, GroupSelection, InvalidNode,
+    META_VOTERS_MAX, Meta, MetaCommand, MetaRefusal, MetaReply, MetaState, NewGroup, NodeEntry,
+    NodeRecord, NodeStanding,
+};
 pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutOfRange};
 pub use shard_hash::shard_hash;
