@@ -23,6 +23,10 @@ pub struct RaftManagerConfig {
     /// How long one group may take to shut down. Default 10 s; what is not down then is reported,
     /// and ends with its process.
     pub shutdown_timeout: Duration,
+    /// Entries that a node may lack at most to be given a vote or leadership. Default 1,000: under
+    /// steady writes a node that follows is never quite there, and a thousand entries are less than
+    /// a second of a busy group.
+    pub promote_lag_max: u64,
 }
 
 impl Default for RaftManagerConfig {
@@ -33,6 +37,7 @@ impl Default for RaftManagerConfig {
             retry_max: Duration::from_millis(250),
             parallelism: 32,
             shutdown_timeout: Duration::from_secs(10),
+            promote_lag_max: 1_000,
         }
     }
 }
@@ -96,6 +101,7 @@ mod tests {
         assert_eq!(config.retry_max, Duration::from_millis(250));
         assert_eq!(config.parallelism, 32);
         assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+        assert_eq!(config.promote_lag_max, 1_000);
     }
 
     #[test]

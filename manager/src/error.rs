@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quicraft_transport::{AlreadyRegistered, GroupId};
 
-use crate::GroupName;
+use crate::group::GroupRefusal;
+use crate::{GroupName, InvalidNode};
 
 /// A node as errors name it: its id, and where it was last reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +205,138 @@ pub enum OperationError {
         /// The group.
         group: GroupName,
     },
+    /// No node served as the leader before the deadline. What was asked may be asked again; if an
+    /// attempt was cut, `last` says so, and it may be done.
+    #[error(
+        "group {group}: no leader served within {waited:?}{}; last: {last}",
+        known(leader)
+    )]
+    NoLeader {
+        /// The group.
+        group: GroupName,
+        /// Who is believed to lead.
+        leader: Option<NodeAt>,
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last attempt met.
+        last: String,
+    },
+    /// As many requests of this group are under way as may be.
+    #[error("group {group}: {limit} requests are under way already")]
+    Overloaded {
+        /// The group.
+        group: GroupName,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The group or this node is being shut down.
+    #[error("group {group} is stopped on this node")]
+    Stopped {
+        /// The group.
+        group: GroupName,
+    },
+    /// What was asked cannot be sent.
+    #[error("group {group}: the request cannot be sent: {reason}")]
+    Unsendable {
+        /// The group.
+        group: GroupName,
+        /// Why.
+        reason: String,
+    },
+    /// The group has failed on the node that was asked.
+    #[error("group {group} has failed on {asked}: {reason}")]
+    FailedThere {
+        /// The group.
+        group: GroupName,
+        /// Who was asked.
+        asked: NodeAt,
+        /// Why.
+        reason: String,
+    },
+    /// The leader does not do it.
+    #[error("group {group}: {refusal}, says {leader}")]
+    Refused {
+        /// The group.
+        group: GroupName,
+        /// The leader.
+        leader: NodeAt,
+        /// Why.
+        #[source]
+        refusal: GroupRefusal,
+    },
+    /// A node that cannot be; nobody was asked.
+    #[error("group {group}: {source}")]
+    InvalidNode {
+        /// The group.
+        group: GroupName,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidNode,
+    },
+}
+
+impl OperationError {
+    /// Whether the same may be asked again with hope. All that can be asked of a group may be asked
+    /// twice without harm, so this is only about whether it can succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::NoLeader { .. } | Self::Overloaded { .. } => true,
+            Self::Refused { refusal, .. } => refusal.is_retryable(),
+            Self::Failed { .. }
+            | Self::FailedThere { .. }
+            | Self::UnknownGroup { .. }
+            | Self::Stopped { .. }
+            | Self::Unsendable { .. }
+            | Self::InvalidNode { .. } => false,
+        }
+    }
+}
+
+impl From<RequestError> for OperationError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NoLeader {
+                group,
+                leader,
+                waited,
+                last,
+            } => Self::NoLeader {
+                group,
+                leader,
+                waited,
+                last,
+            },
+            RequestError::Overloaded { group, limit } => Self::Overloaded { group, limit },
+            RequestError::Stopped { group } => Self::Stopped { group },
+            RequestError::Unsendable { group, reason } => Self::Unsendable { group, reason },
+            RequestError::TooLarge { group, size, limit } => Self::Unsendable {
+                group,
+                reason: format!("{size} bytes are over the limit of {limit}"),
+            },
+            // What is asked of a group may be asked twice, so it is never left unknown; a node that
+            // says so has not served.
+            RequestError::Unknown {
+                group,
+                asked,
+                reason,
+            } => Self::NoLeader {
+                group,
+                leader: Some(asked),
+                waited: Duration::ZERO,
+                last: reason,
+            },
+            RequestError::Failed {
+                group,
+                asked,
+                reason,
+            } => Self::FailedThere {
+                group,
+                asked,
+                reason,
+            },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,10 @@ mod shard_hash;
 
 pub use config::{InvalidConfig, RaftManagerConfig};
 pub use error::{NodeAt, OperationError, RequestError, StartGroupError};
-pub use group::{Group, GroupOperations, GroupSpec, GroupStatus, Proposed, RequestOptions};
+pub use group::{
+    ActionOutcome, Changed, Group, GroupAction, GroupGoal, GroupOperations, GroupProgress,
+    GroupRefusal, GroupSpec, GroupStatus, GroupStep, Proposed, RequestOptions, Transferred,
+};
 pub use group_name::{GroupName, InvalidGroupName};
 pub use manager::{GroupResult, RaftManager};
 pub use meta::{

@@ -13,7 +13,7 @@ use quicraft_transport::{GroupId, TransportHandle};
 
 use crate::config::{InvalidConfig, RaftManagerConfig};
 use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
-use crate::{GroupName, OperationError, StartGroupError};
+use crate::{ClusterNode, GroupName, OperationError, StartGroupError};
 
 /// Any number of Raft groups of any type configs on one transport.
 ///
@@ -112,6 +112,7 @@ impl RaftManager {
     where
         C: RaftTypeConfig<NodeId = u64>,
         C::D: Clone,
+        C::Node: ClusterNode,
         L: RaftLogStorage<C>,
         SM: RaftStateMachine<C, SnapshotData = S::Data>,
         S: SnapshotIo + Clone,

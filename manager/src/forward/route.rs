@@ -23,7 +23,7 @@ pub(crate) enum Step {
     Wait(Duration),
 }
 
-/// Why a node has not answered the request. In every case it has not run it.
+/// Why a node has not answered the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missed {
     /// It does not lead, and may know who does.
@@ -34,45 +34,58 @@ pub(crate) enum Missed {
     NotNow,
     /// It was not reached.
     Unreachable,
+    /// What became of the request is not known, and it may be asked again: the one case in which it
+    /// may have been run.
+    Lost,
 }
 
 /// The way of one request.
 #[derive(Debug)]
 pub(crate) struct Route {
     me: u64,
-    /// The nodes that are asked in turn while no leader is known.
-    others: Vec<u64>,
+    /// Whose turn it is among those that are asked while no leader is known, and how many they are.
     turn: usize,
+    others: usize,
     hint: Option<u64>,
     hints: u32,
     /// Nodes in a row that do not have the group.
     strangers: usize,
     wait: bool,
+    /// The next attempt may be made at once if a leader is known.
+    again: bool,
     pause: Pause,
 }
 
 impl Route {
-    /// A request of node `me`; `others` are asked in turn while nobody knows the leader.
-    pub(crate) const fn new(me: u64, others: Vec<u64>, pause: Pause) -> Self {
+    /// A request of node `me`.
+    pub(crate) const fn new(me: u64, pause: Pause) -> Self {
         Self {
             me,
-            others,
             turn: 0,
+            others: 0,
             hint: None,
             hints: 0,
             strangers: 0,
             wait: false,
+            again: false,
             pause,
         }
     }
 
-    /// The next step. `leader` is whom this node takes for the leader, `random` is uniform in 0..1.
-    pub(crate) fn next(&mut self, leader: Option<u64>, random: f64) -> Step {
-        if std::mem::take(&mut self.wait) {
+    /// The next step. `leader` is whom this node takes for the leader; `others` are asked in turn
+    /// while nobody knows it; `random` is uniform in 0..1.
+    pub(crate) fn next(
+        &mut self,
+        leader: Option<u64>,
+        others: impl FnOnce() -> Vec<u64>,
+        random: f64,
+    ) -> Step {
+        let known = self.hint.take().or(leader);
+        let again = std::mem::take(&mut self.again) && known.is_some();
+        if std::mem::take(&mut self.wait) && !again {
             return Step::Wait(self.pause.next(random));
         }
-        let known = self.hint.take().or(leader);
-        match known.or_else(|| self.take_turn()) {
+        match known.or_else(|| self.take_turn(&others())) {
             Some(node) if node == self.me => Step::Here,
             Some(node) => Step::There(node),
             None => Step::Wait(self.pause.next(random)),
@@ -88,8 +101,18 @@ impl Route {
                 self.hint = Some(leader);
             }
             // The next in turn is asked at once, until all were asked.
-            Missed::NotHosted if self.strangers + 1 < self.others.len() => self.strangers += 1,
-            Missed::NotLeader(_) | Missed::NotHosted | Missed::NotNow | Missed::Unreachable => {
+            Missed::NotHosted if self.strangers + 1 < self.others => self.strangers += 1,
+            // No election has to be waited for, only a link or a busy moment.
+            Missed::Lost if self.hints < HINTS_MAX => {
+                self.hints += 1;
+                self.wait = true;
+                self.again = true;
+            }
+            Missed::NotLeader(_)
+            | Missed::NotHosted
+            | Missed::NotNow
+            | Missed::Unreachable
+            | Missed::Lost => {
                 self.hints = 0;
                 self.strangers = 0;
                 self.wait = true;
@@ -97,11 +120,9 @@ impl Route {
         }
     }
 
-    fn take_turn(&mut self) -> Option<u64> {
-        let node = self
-            .others
-            .get(self.turn % self.others.len().max(1))
-            .copied();
+    fn take_turn(&mut self, others: &[u64]) -> Option<u64> {
+        self.others = others.len();
+        let node = others.get(self.turn % others.len().max(1)).copied();
         self.turn = self.turn.wrapping_add(1);
         node
     }
@@ -115,8 +136,24 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn route(others: &[u64]) -> Route {
-        Route::new(1, others.to_vec(), Pause::new(20 * MS, 500 * MS))
+    /// A route, and those that it asks in turn.
+    struct Way(Route, Vec<u64>);
+
+    impl Way {
+        fn next(&mut self, leader: Option<u64>, random: f64) -> Step {
+            self.0.next(leader, || self.1.clone(), random)
+        }
+
+        fn missed(&mut self, node: u64, why: Missed) {
+            self.0.missed(node, why);
+        }
+    }
+
+    fn route(others: &[u64]) -> Way {
+        Way(
+            Route::new(1, Pause::new(20 * MS, 500 * MS)),
+            others.to_vec(),
+        )
     }
 
     #[test]
@@ -169,12 +206,37 @@ mod tests {
         assert!(matches!(route(&[]).next(None, 0.5), Step::Wait(_)));
     }
 
+    #[test]
+    fn those_that_are_asked_in_turn_are_not_listed_while_a_leader_is_known() {
+        let mut route = Route::new(1, Pause::new(20 * MS, 500 * MS));
+        assert_eq!(
+            route.next(Some(2), || panic!("a leader is known"), 0.5),
+            Step::There(2)
+        );
+    }
+
+    #[test]
+    fn what_was_lost_is_asked_again_at_once_while_a_leader_is_known() {
+        let mut known = route(&[2, 3]);
+        for _ in 0..HINTS_MAX {
+            known.missed(2, Missed::Lost);
+            assert_eq!(known.next(Some(2), 0.5), Step::There(2));
+        }
+        known.missed(2, Missed::Lost);
+        assert!(matches!(known.next(Some(2), 0.5), Step::Wait(_)));
+        assert_eq!(known.next(Some(2), 0.5), Step::There(2));
+        let mut unknown = route(&[2, 3]);
+        unknown.missed(2, Missed::Lost);
+        assert!(matches!(unknown.next(None, 0.5), Step::Wait(_)));
+    }
+
     fn why() -> impl Strategy<Value = Missed> {
         prop_oneof![
             proptest::option::of(1..5_u64).prop_map(Missed::NotLeader),
             Just(Missed::NotHosted),
             Just(Missed::NotNow),
             Just(Missed::Unreachable),
+            Just(Missed::Lost),
         ]
     }
 

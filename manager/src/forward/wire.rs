@@ -14,6 +14,12 @@ pub(crate) mod method {
     pub(crate) const PROPOSE: u16 = 0x100;
     /// A question for the leader: up to where must a state machine have applied for a read now?
     pub(crate) const READ_POINT: u16 = 0x101;
+    /// A goal for one node of the group; the answer is the step that was taken, or why none is.
+    pub(crate) const CHANGE: u16 = 0x102;
+    /// A question for the leader: how does the group stand?
+    pub(crate) const PROGRESS: u16 = 0x103;
+    /// The node that is to lead; the answer is that it does, or why it does not.
+    pub(crate) const TRANSFER: u16 = 0x104;
 }
 
 /// What a node answers that was asked as the leader of a group.

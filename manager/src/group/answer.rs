@@ -51,7 +51,7 @@ where
 }
 
 /// Nothing was done. Whether somebody else may do it now depends on why.
-fn elsewhere<C, T>(to: &ForwardToLeader<C>) -> Answer<T>
+pub(super) fn elsewhere<C, T>(to: &ForwardToLeader<C>) -> Answer<T>
 where
     C: RaftTypeConfig<NodeId = u64>,
 {

@@ -1,9 +1,17 @@
 //! One group on this node, with its types: proposals and reads from any node, and the Raft itself.
 
-pub(crate) mod answer;
+mod act;
+mod action;
+mod answer;
+pub(crate) mod asked;
+mod change;
+mod goal;
+mod leading;
 mod operations;
+mod plan;
 mod request;
 mod service;
+mod transfer;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +22,16 @@ use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{Raft, RaftTypeConfig, ReadPolicy};
 use quicraft_transport::raft::{RaftFactory, SnapshotIo};
 use quicraft_transport::{GroupId, Registration, TransportHandle};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use action::{ActionOutcome, GroupAction};
+pub use goal::{Changed, GroupGoal, GroupProgress, GroupRefusal, GroupStep, Transferred};
 pub use operations::{GroupOperations, GroupStatus};
 pub use request::{Proposed, RequestOptions};
 
 use crate::config::RaftManagerConfig;
-use crate::{GroupName, RequestError, StartGroupError};
+use crate::forward::{Guide, Origin};
+use crate::{ClusterNode, GroupName, RequestError, StartGroupError};
 use service::GroupService;
 
 /// What a group is started with.
@@ -72,14 +82,10 @@ pub struct Group<C: RaftTypeConfig, SM: RaftStateMachine<C>> {
 }
 
 pub(crate) struct GroupInner<C: RaftTypeConfig, SM: RaftStateMachine<C>> {
-    pub(crate) name: GroupName,
-    pub(crate) id: GroupId,
+    pub(crate) origin: Origin,
     pub(crate) raft: Raft<C, SM>,
-    pub(crate) handle: TransportHandle,
-    pub(crate) config: Arc<RaftManagerConfig>,
     /// Peers reach the group as long as it is here.
     registration: Mutex<Option<Registration>>,
-    requests: Semaphore,
 }
 
 impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> Clone for Group<C, SM> {
@@ -93,9 +99,29 @@ impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> Clone for Group<C, SM> {
 impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> fmt::Debug for Group<C, SM> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group")
-            .field("name", &self.inner.name)
-            .field("id", &self.inner.id)
+            .field("name", self.name())
+            .field("id", &self.id())
             .finish_non_exhaustive()
+    }
+}
+
+impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> Group<C, SM> {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &GroupName {
+        &self.inner.origin.name
+    }
+
+    /// Its number on the wire.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.inner.origin.id
+    }
+
+    /// openraft's own handle, for what the manager does not offer.
+    #[must_use]
+    pub fn raft(&self) -> &Raft<C, SM> {
+        &self.inner.raft
     }
 }
 
@@ -112,6 +138,7 @@ where
         spec: GroupSpec<L, SM, S>,
     ) -> Result<Self, StartGroupError>
     where
+        C::Node: ClusterNode,
         L: RaftLogStorage<C>,
         S: SnapshotIo<Data = SM::SnapshotData> + Clone,
     {
@@ -123,7 +150,7 @@ where
             group: name.clone(),
             reason: source.to_string(),
         })?;
-        let service = GroupService::new(handle, raft.clone(), spec.snapshots, config.requests_max);
+        let service = GroupService::new(handle, raft.clone(), spec.snapshots, &config);
         let registration = handle.register(id, Arc::new(service)).map_err(|source| {
             StartGroupError::Registered {
                 group: name.clone(),
@@ -133,33 +160,11 @@ where
         raft.run();
         Ok(Self {
             inner: Arc::new(GroupInner {
-                requests: Semaphore::new(config.requests_max),
-                name,
-                id,
+                origin: Origin::new(name, id, handle.clone(), config),
                 raft,
-                handle: handle.clone(),
-                config,
                 registration: Mutex::new(Some(registration)),
             }),
         })
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &GroupName {
-        &self.inner.name
-    }
-
-    /// Its number on the wire.
-    #[must_use]
-    pub fn id(&self) -> GroupId {
-        self.inner.id
-    }
-
-    /// openraft's own handle, for what the manager does not offer.
-    #[must_use]
-    pub fn raft(&self) -> &Raft<C, SM> {
-        &self.inner.raft
     }
 
     /// Proposes a command from whatever node this is, and returns what applying it on the leader
@@ -213,41 +218,58 @@ where
         match linearizer.try_await_ready(&inner.raft, Some(wait)).await {
             Ok(Ok(_)) => Ok(point.index()),
             Ok(Err(behind)) => Err(RequestError::NoLeader {
-                group: inner.name.clone(),
-                leader: Some(inner.node_at(asked)),
+                group: inner.origin.name.clone(),
+                leader: Some(inner.origin.node_at(asked)),
                 waited: wait,
                 last: format!("this node has applied {:?} of {point}", behind.applied()),
             }),
             Err(error) => Err(RequestError::Failed {
-                group: inner.name.clone(),
-                asked: inner.node_at(inner.me()),
+                group: inner.origin.name.clone(),
+                asked: inner.origin.node_at(inner.origin.me()),
                 reason: error.to_string(),
             }),
         }
     }
 }
 
-impl<C, SM> GroupInner<C, SM>
-where
-    C: RaftTypeConfig<NodeId = u64>,
-    SM: RaftStateMachine<C>,
-{
-    pub(crate) fn me(&self) -> u64 {
-        self.handle.node_id().get()
-    }
-
-    /// Whom this node takes for the leader.
-    pub(crate) fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().current_leader
-    }
-
+impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> GroupInner<C, SM> {
     /// Takes the group from the reach of peers and of this node's host.
     pub(crate) fn close(&self) {
-        self.requests.close();
+        self.origin.close();
         let mut registration = self
             .registration
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         drop(registration.take());
+    }
+}
+
+impl<C, SM> Guide for GroupInner<C, SM>
+where
+    C: RaftTypeConfig<NodeId = u64>,
+    SM: RaftStateMachine<C>,
+{
+    fn leader(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    fn others(&self) -> Vec<u64> {
+        let me = self.origin.me();
+        let members = self.raft.voter_ids();
+        members.filter(|&node| node != me).collect()
+    }
+
+    async fn another_than(&self, leader: Option<u64>) {
+        let mut metrics = self.raft.server_metrics();
+        while metrics.borrow_watched().current_leader == leader {
+            if metrics.changed().await.is_err() {
+                // The Raft has stopped, which the next attempt finds.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn note(&self, _node: u64, _served: bool) {
+        // The Raft knows better.
     }
 }

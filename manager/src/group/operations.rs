@@ -1,18 +1,24 @@
 //! What is done to groups of any type: the object-safe face of a group.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use openraft::RaftTypeConfig;
 use openraft::async_runtime::{Instant as _, WatchReceiver as _};
+use openraft::errors::{InitializeError, RaftError};
 use openraft::log_id::RaftLogId;
 use openraft::storage::RaftStateMachine;
 use quicraft_transport::GroupId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::{Group, GroupInner};
-use crate::{GroupName, OperationError};
+use super::act::Stuck;
+use super::{
+    ActionOutcome, Changed, Group, GroupAction, GroupGoal, GroupInner, GroupProgress, Transferred,
+    act, asked, change, leading, transfer,
+};
+use crate::{ClusterNode, GroupName, NodeRecord, OperationError};
 
 /// How a group stands on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,19 +63,89 @@ pub trait GroupOperations: Send + Sync + 'static {
     ///
     /// When it is dropped, the Raft goes on ending by itself.
     fn shut_down(&self) -> BoxFuture<'_, Result<(), OperationError>>;
+    /// Takes one step of the group towards a goal, at its leader, wherever that is, and returns the
+    /// step. Ask again until it is [`GroupStep::Done`](crate::GroupStep::Done); whoever asks, and
+    /// whatever became of an earlier attempt, the group goes on from where it is.
+    ///
+    /// Two that change the same group at once do not undo each other: each step holds only against
+    /// the membership that it was planned on.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]; [`OperationError::is_retryable`] says whether to ask again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the step may be taken or not; ask again.
+    fn change(
+        &self,
+        goal: GroupGoal,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Changed, OperationError>>;
+    /// How the group stands, as its leader sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]; [`OperationError::is_retryable`] says whether to ask again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    fn progress(&self, deadline: Instant) -> BoxFuture<'_, Result<GroupProgress, OperationError>>;
+    /// Hands leadership to a voter, wherever the leader is, and waits until it has it.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::Refused`] says that the node may not lead now, or who leads in its place;
+    /// [`OperationError::is_retryable`] says whether to ask again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, leadership may move or not.
+    fn transfer(
+        &self,
+        to: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Transferred, OperationError>>;
+    /// Does something on this node, and waits for what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::Timeout`], [`OperationError::Failed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the action goes on.
+    fn act(
+        &self,
+        action: GroupAction,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<ActionOutcome, OperationError>>;
+    /// Founds the group with these voters, of which this node is one. A group that was founded
+    /// already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::InvalidNode`], [`OperationError::Failed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the group may be founded or not; call it again.
+    fn found(&self, voters: Vec<NodeRecord>) -> BoxFuture<'_, Result<(), OperationError>>;
 }
 
 impl<C, SM> GroupOperations for Group<C, SM>
 where
     C: RaftTypeConfig<NodeId = u64>,
+    C::Node: ClusterNode,
     SM: RaftStateMachine<C>,
 {
     fn name(&self) -> &GroupName {
-        &self.inner.name
+        Self::name(self)
     }
 
     fn id(&self) -> GroupId {
-        self.inner.id
+        Self::id(self)
     }
 
     fn status(&self) -> GroupStatus {
@@ -78,6 +154,106 @@ where
 
     fn shut_down(&self) -> BoxFuture<'_, Result<(), OperationError>> {
         shut_down(&self.inner).boxed()
+    }
+
+    fn change(
+        &self,
+        goal: GroupGoal,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Changed, OperationError>> {
+        let inner = &self.inner;
+        let lag_max = inner.origin.config.promote_lag_max;
+        async move {
+            let here = || change::change(&inner.raft, lag_max, goal.clone(), deadline).boxed();
+            asked::change(&inner.origin, &**inner, Some(&here), &goal, deadline).await
+        }
+        .boxed()
+    }
+
+    fn progress(&self, deadline: Instant) -> BoxFuture<'_, Result<GroupProgress, OperationError>> {
+        let inner = &self.inner;
+        async move {
+            let here = || async { leading::progress(&inner.raft) }.boxed();
+            asked::progress(&inner.origin, &**inner, Some(&here), deadline).await
+        }
+        .boxed()
+    }
+
+    fn transfer(
+        &self,
+        to: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Transferred, OperationError>> {
+        let inner = &self.inner;
+        let lag_max = inner.origin.config.promote_lag_max;
+        async move {
+            let here = || transfer::transfer(&inner.raft, lag_max, to, deadline).boxed();
+            asked::transfer(&inner.origin, &**inner, Some(&here), to, deadline).await
+        }
+        .boxed()
+    }
+
+    fn act(
+        &self,
+        action: GroupAction,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<ActionOutcome, OperationError>> {
+        act_here(&self.inner, action, deadline).boxed()
+    }
+
+    fn found(&self, voters: Vec<NodeRecord>) -> BoxFuture<'_, Result<(), OperationError>> {
+        found(&self.inner, voters).boxed()
+    }
+}
+
+async fn act_here<C, SM>(
+    inner: &GroupInner<C, SM>,
+    action: GroupAction,
+    deadline: Instant,
+) -> Result<ActionOutcome, OperationError>
+where
+    C: RaftTypeConfig<NodeId = u64>,
+    SM: RaftStateMachine<C>,
+{
+    let started = Instant::now();
+    let group = inner.origin.name.clone();
+    let lag_max = inner.origin.config.promote_lag_max;
+    let acted = act::act(&inner.raft, lag_max, action, deadline).await;
+    acted.map_err(|stuck| match stuck {
+        Stuck::Failed(reason) => OperationError::Failed { group, reason },
+        Stuck::Late => OperationError::Timeout {
+            group,
+            limit: started.elapsed(),
+        },
+    })
+}
+
+async fn found<C, SM>(
+    inner: &GroupInner<C, SM>,
+    voters: Vec<NodeRecord>,
+) -> Result<(), OperationError>
+where
+    C: RaftTypeConfig<NodeId = u64>,
+    C::Node: ClusterNode,
+    SM: RaftStateMachine<C>,
+{
+    let group = || inner.origin.name.clone();
+    for voter in &voters {
+        voter
+            .validate()
+            .map_err(|source| OperationError::InvalidNode {
+                group: group(),
+                source,
+            })?;
+    }
+    let nodes = voters.iter().map(|voter| (voter.node, C::Node::of(voter)));
+    let nodes: BTreeMap<_, _> = nodes.collect();
+    match inner.raft.initialize(nodes).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(OperationError::Failed {
+            group: group(),
+            reason: error.to_string(),
+        }),
     }
 }
 
@@ -93,8 +269,8 @@ where
     learners.sort_unstable();
     voters.sort_unstable();
     GroupStatus {
-        name: inner.name.clone(),
-        id: inner.id,
+        name: inner.origin.name.clone(),
+        id: inner.origin.id,
         failure: metrics
             .running_state
             .as_ref()
@@ -117,15 +293,15 @@ where
     SM: RaftStateMachine<C>,
 {
     inner.close();
-    let limit = inner.config.shutdown_timeout;
+    let limit = inner.origin.config.shutdown_timeout;
     match timeout(limit, inner.raft.shutdown()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(OperationError::Failed {
-            group: inner.name.clone(),
+            group: inner.origin.name.clone(),
             reason: error.to_string(),
         }),
         Err(_) => Err(OperationError::Timeout {
-            group: inner.name.clone(),
+            group: inner.origin.name.clone(),
             limit,
         }),
     }

@@ -16,7 +16,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use super::answer;
+use super::goal::GroupGoal;
+use super::{answer, change, leading, transfer};
+use crate::ClusterNode;
+use crate::config::RaftManagerConfig;
 use crate::forward::{Answer, method};
 
 /// One group of this node as its peers see it.
@@ -29,11 +32,13 @@ where
     raft: Raft<C, SM>,
     protocol: RaftService<C, SM, S>,
     requests: Arc<Semaphore>,
+    lag_max: u64,
 }
 
 impl<C, SM, S> GroupService<C, SM, S>
 where
     C: RaftTypeConfig<NodeId = u64>,
+    C::Node: ClusterNode,
     SM: RaftStateMachine<C, SnapshotData = S::Data>,
     S: SnapshotIo,
 {
@@ -41,13 +46,14 @@ where
         handle: &TransportHandle,
         raft: Raft<C, SM>,
         snapshots: S,
-        requests_max: usize,
+        config: &RaftManagerConfig,
     ) -> Self {
         let protocol = RaftService::new(handle, raft.clone(), snapshots);
         Self {
             raft,
             protocol,
-            requests: Arc::new(Semaphore::new(requests_max)),
+            requests: Arc::new(Semaphore::new(config.requests_max)),
+            lag_max: config.promote_lag_max,
         }
     }
 
@@ -63,12 +69,19 @@ where
         })
     }
 
+    /// A place for the request, and what it asks.
+    fn admit_and_decode<T: DeserializeOwned>(
+        &self,
+        body: &[u8],
+    ) -> Result<(tokio::sync::OwnedSemaphorePermit, T), Refusal> {
+        let turn = self.admit()?;
+        let asked = RaftCodec::decode(body)
+            .map_err(|error| Refusal::new(RefusalCode::Undecodable, error.to_string()))?;
+        Ok((turn, asked))
+    }
+
     fn propose(&self, body: &[u8]) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        let admitted = self.admit().and_then(|turn| {
-            let command: C::D = RaftCodec::decode(body)
-                .map_err(|error| Refusal::new(RefusalCode::Undecodable, error.to_string()))?;
-            Ok((turn, command))
-        });
+        let admitted = self.admit_and_decode::<C::D>(body);
         let raft = self.raft.clone();
         async move {
             let (_turn, command) = admitted?;
@@ -83,6 +96,44 @@ where
         async move {
             let (_turn, policy) = admitted?;
             encoded(&answer::read_point(&raft, policy).await)
+        }
+        .boxed()
+    }
+
+    fn change(
+        &self,
+        context: &CallContext,
+        body: &[u8],
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let admitted = self.admit_and_decode::<GroupGoal>(body);
+        let (raft, lag_max, deadline) = (self.raft.clone(), self.lag_max, context.deadline);
+        async move {
+            let (_turn, goal) = admitted?;
+            encoded(&change::change(&raft, lag_max, goal, deadline).await)
+        }
+        .boxed()
+    }
+
+    fn progress(&self, body: &[u8]) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let admitted = self.admit_and_decode::<()>(body);
+        let raft = self.raft.clone();
+        async move {
+            let (_turn, ()) = admitted?;
+            encoded(&leading::progress(&raft))
+        }
+        .boxed()
+    }
+
+    fn hand_over(
+        &self,
+        context: &CallContext,
+        body: &[u8],
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let admitted = self.admit_and_decode::<u64>(body);
+        let (raft, lag_max, deadline) = (self.raft.clone(), self.lag_max, context.deadline);
+        async move {
+            let (_turn, to) = admitted?;
+            encoded(&transfer::transfer(&raft, lag_max, to, deadline).await)
         }
         .boxed()
     }
@@ -120,6 +171,7 @@ fn encoded<T: Serialize + DeserializeOwned>(answer: &Answer<T>) -> Result<Bytes,
 impl<C, SM, S> Service for GroupService<C, SM, S>
 where
     C: RaftTypeConfig<NodeId = u64>,
+    C::Node: ClusterNode,
     SM: RaftStateMachine<C, SnapshotData = S::Data>,
     S: SnapshotIo,
 {
@@ -131,6 +183,9 @@ where
         match context.method {
             method::PROPOSE => self.propose(&body),
             method::READ_POINT => self.read_point(&body),
+            method::CHANGE => self.change(&context, &body),
+            method::PROGRESS => self.progress(&body),
+            method::TRANSFER => self.hand_over(&context, &body),
             _ => self.protocol.call(context, body),
         }
     }
