@@ -27,6 +27,19 @@ pub struct RaftManagerConfig {
     /// steady writes a node that follows is never quite there, and a thousand entries are less than
     /// a second of a busy group.
     pub promote_lag_max: u64,
+    /// How long one question to another node about the cluster may take: who it is, whether this one
+    /// has a seat. Default 2 s: a dial and an election between them.
+    pub ask_timeout: Duration,
+    /// How long one step of a change of a group may take before its leader is looked for anew.
+    /// Default 10 s: a disk that is busy for seconds is not given up.
+    pub step_timeout: Duration,
+    /// How long the forming cluster works on one node before it looks after the others. Default 60 s;
+    /// it comes back to it.
+    pub change_timeout: Duration,
+    /// How long the founder of a group waits for those of its voters that have not come. Default 5 s:
+    /// processes that are started together are seldom further apart. Who comes later is taken in
+    /// then.
+    pub founding_patience: Duration,
 }
 
 impl Default for RaftManagerConfig {
@@ -38,6 +51,10 @@ impl Default for RaftManagerConfig {
             parallelism: 32,
             shutdown_timeout: Duration::from_secs(10),
             promote_lag_max: 1_000,
+            ask_timeout: Duration::from_secs(2),
+            step_timeout: Duration::from_secs(10),
+            change_timeout: Duration::from_secs(60),
+            founding_patience: Duration::from_secs(5),
         }
     }
 }
@@ -74,6 +91,9 @@ impl RaftManagerConfig {
             ("retry_min", self.retry_min.is_zero()),
             ("parallelism", self.parallelism == 0),
             ("shutdown_timeout", self.shutdown_timeout.is_zero()),
+            ("ask_timeout", self.ask_timeout.is_zero()),
+            ("step_timeout", self.step_timeout.is_zero()),
+            ("change_timeout", self.change_timeout.is_zero()),
         ];
         if let Some(&(setting, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(InvalidConfig::Zero { setting });
@@ -102,6 +122,10 @@ mod tests {
         assert_eq!(config.parallelism, 32);
         assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
         assert_eq!(config.promote_lag_max, 1_000);
+        assert_eq!(config.ask_timeout, Duration::from_secs(2));
+        assert_eq!(config.step_timeout, Duration::from_secs(10));
+        assert_eq!(config.change_timeout, Duration::from_secs(60));
+        assert_eq!(config.founding_patience, Duration::from_secs(5));
     }
 
     #[test]
@@ -115,6 +139,9 @@ mod tests {
         assert!(of(|c| c.retry_min = Duration::ZERO).starts_with("retry_min"));
         assert!(of(|c| c.parallelism = 0).starts_with("parallelism"));
         assert!(of(|c| c.shutdown_timeout = Duration::ZERO).starts_with("shutdown_timeout"));
+        assert!(of(|c| c.ask_timeout = Duration::ZERO).starts_with("ask_timeout"));
+        assert!(of(|c| c.step_timeout = Duration::ZERO).starts_with("step_timeout"));
+        assert!(of(|c| c.change_timeout = Duration::ZERO).starts_with("change_timeout"));
         assert!(of(|c| c.retry_max = Duration::from_millis(19)).contains("20ms"));
         let mut equal = RaftManagerConfig::default();
         equal.retry_max = equal.retry_min;

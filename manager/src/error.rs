@@ -235,6 +235,18 @@ pub enum OperationError {
         /// The group.
         group: GroupName,
     },
+    /// The change of a node was not done in time. Ask for it again: it goes on where it stopped.
+    #[error("group {group}: node {node} is not where it is to be after {limit:?}; last: {last}")]
+    Unfinished {
+        /// The group.
+        group: GroupName,
+        /// The node.
+        node: u64,
+        /// How long it was tried.
+        limit: Duration,
+        /// What the last attempt met.
+        last: String,
+    },
     /// What was asked cannot be sent.
     #[error("group {group}: the request cannot be sent: {reason}")]
     Unsendable {
@@ -281,7 +293,10 @@ impl OperationError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::NoLeader { .. } | Self::Overloaded { .. } => true,
+            Self::Timeout { .. }
+            | Self::NoLeader { .. }
+            | Self::Overloaded { .. }
+            | Self::Unfinished { .. } => true,
             Self::Refused { refusal, .. } => refusal.is_retryable(),
             Self::Failed { .. }
             | Self::FailedThere { .. }

@@ -26,7 +26,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cluster;
 mod config;
+mod control;
 mod error;
 mod forward;
 mod group;
@@ -36,6 +38,10 @@ mod meta;
 mod shard_family;
 mod shard_hash;
 
+pub use cluster::{
+    ChangeObserver, ChangeOptions, ChangePoint, ChangeReport, ChangeStep, ClusterError,
+    ClusterSpec, FactoryError, FormationReport, FormationState, GroupChange, GroupFactory,
+};
 pub use config::{InvalidConfig, RaftManagerConfig};
 pub use error::{NodeAt, OperationError, RequestError, StartGroupError};
 pub use group::{

@@ -11,6 +11,7 @@ use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use quicraft_transport::raft::SnapshotIo;
 use quicraft_transport::{GroupId, TransportHandle};
 
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::{InvalidConfig, RaftManagerConfig};
 use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
 use crate::{ClusterNode, GroupName, OperationError, StartGroupError};
@@ -28,6 +29,7 @@ struct Shared {
     transport: TransportHandle,
     config: Arc<RaftManagerConfig>,
     groups: Mutex<Groups>,
+    cluster: Mutex<Option<Arc<Cluster>>>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl RaftManager {
                 transport,
                 config: Arc::new(config),
                 groups: Mutex::default(),
+                cluster: Mutex::default(),
             }),
         })
     }
@@ -94,6 +97,42 @@ impl RaftManager {
     #[must_use]
     pub fn config(&self) -> &RaftManagerConfig {
         &self.shared.config
+    }
+
+    /// The transport that it runs on.
+    #[must_use]
+    pub fn transport(&self) -> &TransportHandle {
+        &self.shared.transport
+    }
+
+    /// The cluster, if it was begun.
+    pub(crate) fn cluster(&self) -> Result<Arc<Cluster>, ClusterError> {
+        let cluster = self.cluster_slot();
+        cluster
+            .as_ref()
+            .map(Arc::clone)
+            .ok_or(ClusterError::NotStarted)
+    }
+
+    /// Begins the cluster, once.
+    pub(crate) fn begin_cluster(
+        &self,
+        start: impl FnOnce() -> Result<Arc<Cluster>, ClusterError>,
+    ) -> Result<(), ClusterError> {
+        if self.groups().stopping {
+            return Err(ClusterError::ShuttingDown);
+        }
+        let mut slot = self.cluster_slot();
+        if slot.is_none() {
+            *slot = Some(start()?);
+        }
+        Ok(())
+    }
+
+    fn cluster_slot(&self) -> MutexGuard<'_, Option<Arc<Cluster>>> {
+        // It is set and taken in one step, whoever panicked.
+        let slot = self.shared.cluster.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a group on this node: peers reach it before it may campaign.
@@ -230,6 +269,10 @@ impl RaftManager {
     /// When it is dropped, call it again: it goes on.
     pub async fn shut_down(&self) -> Vec<GroupResult<()>> {
         self.groups().stopping = true;
+        let cluster = self.cluster_slot().take();
+        if let Some(cluster) = cluster {
+            cluster.shut_down().await;
+        }
         let results = self.for_all_groups(|group| Box::pin(async move { group.shut_down().await }));
         let results = results.await;
         let mut groups = self.groups();

@@ -195,6 +195,12 @@ impl TransportHandle {
         })
     }
 
+    /// The uid of the founded cluster that this node keeps; 0 before.
+    #[must_use]
+    pub fn cluster_uid(&self) -> u128 {
+        self.local.cluster_uid()
+    }
+
     /// Keeps the uid of the founded cluster; handshakes carry it from now on.
     ///
     /// # Errors

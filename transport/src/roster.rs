@@ -232,6 +232,16 @@ impl Roster {
         self.shared.changed.send_modify(|version| *version += 1);
     }
 
+    /// Forgets a node: it may not enter until it is inserted again. Who was removed stays removed.
+    pub fn withdraw(&self, node: NodeId) {
+        let mut slots = self.slots();
+        if let Some(Slot::Member(_) | Slot::Suspended(_)) = slots.get(&node) {
+            slots.remove(&node);
+            drop(slots);
+            self.shared.changed.send_modify(|version| *version += 1);
+        }
+    }
+
     /// Cuts a node off until it is resumed, for a drill. Returns whether the roster knows it.
     #[must_use = "an unknown node is not suspended"]
     pub fn suspend(&self, node: NodeId) -> bool {

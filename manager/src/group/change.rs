@@ -55,6 +55,9 @@ where
     };
     let votes = seen.configs.iter().any(|set| set.contains(&aim.node));
     let taking = async {
+        if goal.dry {
+            return idle(raft, &metrics, step).await;
+        }
         match step {
             GroupStep::Done | GroupStep::AwaitLag { .. } => idle(raft, &metrics, step).await,
             GroupStep::MoveLeader { to } => move_leader(raft, &metrics, to, deadline).await,

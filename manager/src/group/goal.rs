@@ -17,13 +17,26 @@ pub struct GroupGoal {
     pub node: NodeRecord,
     /// What it is to be; `None`: not in the group at all.
     pub role: Option<GroupRole>,
+    /// Whether the next step is only to be told, and not taken. Default `false`.
+    pub dry: bool,
 }
 
 impl GroupGoal {
     /// The node is to have this role, or none.
     #[must_use]
     pub const fn new(node: NodeRecord, role: Option<GroupRole>) -> Self {
-        Self { node, role }
+        Self {
+            node,
+            role,
+            dry: false,
+        }
+    }
+
+    /// The same, only to be told the next step.
+    #[must_use]
+    pub const fn dry(mut self) -> Self {
+        self.dry = true;
+        self
     }
 }
 

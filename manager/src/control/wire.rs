@@ -1,0 +1,55 @@
+//! What the nodes of a cluster ask each other beside the groups: methods, questions and answers. It
+//! must not know how they travel.
+
+use std::collections::BTreeSet;
+
+use quicraft_transport::GroupId;
+use serde::{Deserialize, Serialize};
+
+use crate::meta::NodeStanding;
+use crate::{GroupName, MetaRefusal};
+
+/// The number under which a node answers for itself. No group can have it.
+pub(crate) const CONTROL: GroupId = GroupId::new(u64::MAX);
+
+/// The methods of a node's control service.
+pub(crate) mod method {
+    /// Who are you, and what do you know of me? An [`Identity`](super::Identity).
+    pub(crate) const IDENTITY: u16 = 1;
+    /// My disk keeps the cluster's uid now. A [`Seated`](super::Seated).
+    pub(crate) const SEAT: u16 = 2;
+    /// You are in this group no more: end it. Nothing, or why not.
+    pub(crate) const CLOSE: u16 = 3;
+}
+
+/// What a node says of itself, and what it knows of the one who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Identity {
+    /// It belongs to no cluster, and its disk is empty. It is configured with these members.
+    Empty { configured: BTreeSet<u64> },
+    /// It belongs to a cluster, and cannot say more yet.
+    Starting { uid: u128 },
+    /// It belongs to a cluster, which knows the one who asks so.
+    Cluster {
+        uid: u128,
+        standing: Option<NodeStanding>,
+        seated: bool,
+    },
+}
+
+/// What came of a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Seated {
+    /// It is noted. Before the node has applied this index of the meta group, what it applies may be
+    /// older than what let it in.
+    Done { floor: u64 },
+    /// The cluster does not have it.
+    Refused(MetaRefusal),
+}
+
+/// The group that is to be ended on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Close {
+    pub(crate) group: GroupName,
+    pub(crate) id: u64,
+}
