@@ -30,6 +30,7 @@ mod cluster;
 mod config;
 mod control;
 mod error;
+mod far;
 mod forward;
 mod group;
 mod group_name;
@@ -44,6 +45,7 @@ pub use cluster::{
 };
 pub use config::{InvalidConfig, RaftManagerConfig};
 pub use error::{NodeAt, OperationError, RequestError, StartGroupError};
+pub use far::{FarGroup, RemoteGroup};
 pub use group::{
     ActionOutcome, Changed, Group, GroupAction, GroupGoal, GroupOperations, GroupProgress,
     GroupRefusal, GroupSpec, GroupStatus, GroupStep, Proposed, RequestOptions, Transferred,

@@ -13,6 +13,7 @@ use quicraft_transport::{GroupId, TransportHandle};
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::{InvalidConfig, RaftManagerConfig};
+use crate::far::{FarGroup, RemoteGroup};
 use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
 use crate::{ClusterNode, GroupName, OperationError, StartGroupError};
 
@@ -164,6 +165,33 @@ impl RaftManager {
             return Err(stopping);
         }
         Ok(group)
+    }
+
+    /// A group that this node does not host, whatever its types: an operator's way to it. `members`
+    /// names its present members whenever one has to be found that leads; it is called often and
+    /// must not block. A group that this node hosts has [`RaftManager::operations`].
+    #[must_use]
+    pub fn far_group(
+        &self,
+        name: GroupName,
+        id: GroupId,
+        members: impl Fn() -> Vec<u64> + Send + Sync + 'static,
+    ) -> FarGroup {
+        let config = Arc::clone(&self.shared.config);
+        let handle = self.shared.transport.clone();
+        FarGroup::new(name, id, handle, config, Arc::new(members))
+    }
+
+    /// A group that this node does not host, with its types: a client's way to it. `members` as for
+    /// [`RaftManager::far_group`].
+    #[must_use]
+    pub fn remote_group<C>(
+        &self,
+        name: GroupName,
+        id: GroupId,
+        members: impl Fn() -> Vec<u64> + Send + Sync + 'static,
+    ) -> RemoteGroup<C> {
+        RemoteGroup::new(self.far_group(name, id, members))
     }
 
     fn reserve(&self, name: &GroupName, id: GroupId) -> Result<Place<'_>, StartGroupError> {

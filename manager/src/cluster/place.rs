@@ -96,18 +96,21 @@ impl Cluster {
         let due = own.iter().map(|(name, group)| {
             let first = *since.entry((*name).clone()).or_insert(now);
             let patience_over = now - first >= self.config().founding_patience;
-            (*name, founders(state, group, self.me(), patience_over))
+            (
+                (*name).clone(),
+                founders(state, group, self.me(), patience_over),
+            )
         });
         let due: Vec<_> = due.collect();
         let all = stream::iter(due).map(|(name, founders)| async move {
             let Some(founders) = founders else {
-                self.problem(name, Some("not all its voters have come yet".to_owned()));
+                self.problem(&name, Some("not all its voters have come yet".to_owned()));
                 return false;
             };
-            let founded = self.found_group(name, founders).await;
+            let founded = self.found_group(&name, founders).await;
             let problem = founded.err().map(|error| error.to_string());
             let done = problem.is_none();
-            self.problem(name, problem);
+            self.problem(&name, problem);
             done
         });
         let results = all.buffer_unordered(self.config().parallelism);

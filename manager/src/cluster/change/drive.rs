@@ -250,7 +250,7 @@ impl Cluster {
                 let record = record.ok_or_else(unknown)?;
                 let members: Vec<_> = record.voters.iter().copied().collect();
                 let id = GroupId::new(record.id);
-                let members = Arc::new(move || members.clone());
+                let members = move || members.clone();
                 let far = self.manager.far_group(group.clone(), id, members);
                 far.change(goal, deadline).await
             }
