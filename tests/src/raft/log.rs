@@ -12,7 +12,7 @@ use std::time::Duration;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::alias::{EntryOf, LogIdOf, VoteOf};
-use openraft::{LogState, OptionalSend, RaftLogReader};
+use openraft::{LogState, OptionalSend, RaftLogReader, RaftTypeConfig};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -21,17 +21,25 @@ use super::types::TypeConfig;
 /// The log, the vote and the committed id of one group on one node.
 ///
 /// Clones are the same log, so a test keeps one and hands another to each start of the node.
-#[derive(Debug, Clone, Default)]
-pub struct MemLog {
-    disk: Arc<Mutex<Disk>>,
+#[derive(Debug, Clone)]
+pub struct MemLog<C: RaftTypeConfig = TypeConfig> {
+    disk: Arc<Mutex<Disk<C>>>,
 }
 
-#[derive(Debug, Default)]
-struct Disk {
-    vote: Option<VoteOf<TypeConfig>>,
-    committed: Option<LogIdOf<TypeConfig>>,
-    purged: Option<LogIdOf<TypeConfig>>,
-    entries: BTreeMap<u64, EntryOf<TypeConfig>>,
+impl<C: RaftTypeConfig> Default for MemLog<C> {
+    fn default() -> Self {
+        Self {
+            disk: Arc::default(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Disk<C: RaftTypeConfig> {
+    vote: Option<VoteOf<C>>,
+    committed: Option<LogIdOf<C>>,
+    purged: Option<LogIdOf<C>>,
+    entries: BTreeMap<u64, EntryOf<C>>,
     /// The first index that a power loss would take.
     unflushed_from: u64,
     flush_delay: Duration,
@@ -41,7 +49,22 @@ struct Disk {
     flushes: JoinSet<()>,
 }
 
-impl MemLog {
+impl<C: RaftTypeConfig> Default for Disk<C> {
+    fn default() -> Self {
+        Self {
+            vote: None,
+            committed: None,
+            purged: None,
+            entries: BTreeMap::new(),
+            unflushed_from: 0,
+            flush_delay: Duration::ZERO,
+            flushed_at: None,
+            flushes: JoinSet::new(),
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> MemLog<C> {
     /// An empty log on a disk that flushes at once.
     #[must_use]
     pub fn new() -> Self {
@@ -66,7 +89,29 @@ impl MemLog {
         disk.flushed_at = None;
         let unflushed_from = disk.unflushed_from;
         disk.entries.split_off(&unflushed_from);
-        disk.committed = disk.committed.filter(|id| id.index < unflushed_from);
+        disk.committed = disk.committed.take().filter(|id| id.index < unflushed_from);
+    }
+
+    /// Another log that holds what this one holds now, flushed or not: what a process that dies at
+    /// this moment leaves behind, whatever of it goes on writing here.
+    #[must_use]
+    pub fn copy(&self) -> Self
+    where
+        C::Entry: Clone,
+    {
+        let disk = self.disk();
+        let copy = Disk {
+            vote: disk.vote.clone(),
+            committed: disk.committed.clone(),
+            purged: disk.purged.clone(),
+            entries: disk.entries.clone(),
+            unflushed_from: disk.unflushed_from,
+            flush_delay: disk.flush_delay,
+            ..Disk::default()
+        };
+        Self {
+            disk: Arc::new(Mutex::new(copy)),
+        }
     }
 
     /// The index of the last entry, flushed or not.
@@ -74,7 +119,7 @@ impl MemLog {
     pub fn last_index(&self) -> Option<u64> {
         let disk = self.disk();
         let last = disk.entries.keys().next_back().copied();
-        last.or(disk.purged.map(|id| id.index))
+        last.or_else(|| disk.purged.as_ref().map(|id| id.index))
     }
 
     /// How many entries the log holds: those neither purged nor truncated.
@@ -89,16 +134,16 @@ impl MemLog {
         self.len() == 0
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    fn disk(&self) -> MutexGuard<'_, Disk<C>> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Disk {
-    fn append(&mut self, entries: impl IntoIterator<Item = EntryOf<TypeConfig>>) -> Option<u64> {
+impl<C: RaftTypeConfig> Disk<C> {
+    fn append(&mut self, entries: impl IntoIterator<Item = EntryOf<C>>) -> Option<u64> {
         let mut last = None;
         for entry in entries {
-            let index = entry.log_id.index;
+            let index = entry.index();
             self.entries.insert(index, entry);
             last = Some(index);
         }
@@ -112,11 +157,11 @@ impl Disk {
     }
 }
 
-impl RaftLogReader<TypeConfig> for MemLog {
+impl<C: RaftTypeConfig<Entry: Clone>> RaftLogReader<C> for MemLog<C> {
     async fn try_get_log_entries<RB>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<EntryOf<TypeConfig>>, io::Error>
+    ) -> Result<Vec<EntryOf<C>>, io::Error>
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
@@ -128,20 +173,20 @@ impl RaftLogReader<TypeConfig> for MemLog {
             .collect())
     }
 
-    async fn read_vote(&mut self) -> Result<Option<VoteOf<TypeConfig>>, io::Error> {
-        Ok(self.disk().vote)
+    async fn read_vote(&mut self) -> Result<Option<VoteOf<C>>, io::Error> {
+        Ok(self.disk().vote.clone())
     }
 }
 
-impl RaftLogStorage<TypeConfig> for MemLog {
+impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
     type LogReader = Self;
 
-    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+    async fn get_log_state(&mut self) -> Result<LogState<C>, io::Error> {
         let disk = self.disk();
         let last = disk.entries.values().next_back().map(RaftEntry::log_id);
         Ok(LogState {
-            last_purged_log_id: disk.purged,
-            last_log_id: last.or(disk.purged),
+            last_purged_log_id: disk.purged.clone(),
+            last_log_id: last.or_else(|| disk.purged.clone()),
         })
     }
 
@@ -149,34 +194,34 @@ impl RaftLogStorage<TypeConfig> for MemLog {
         self.clone()
     }
 
-    async fn save_vote(&mut self, vote: &VoteOf<TypeConfig>) -> Result<(), io::Error> {
+    async fn save_vote(&mut self, vote: &VoteOf<C>) -> Result<(), io::Error> {
         let before = self.disk().flushed_at;
         if let Some(before) = before.filter(|&before| before > Instant::now()) {
             sleep_until(before).await;
         }
-        self.disk().vote = Some(*vote);
+        self.disk().vote = Some(vote.clone());
         Ok(())
     }
 
     async fn save_committed(
         &mut self,
-        committed: Option<LogIdOf<TypeConfig>>,
+        committed: Option<LogIdOf<C>>,
     ) -> Result<(), io::Error> {
         self.disk().committed = committed;
         Ok(())
     }
 
-    async fn read_committed(&mut self) -> Result<Option<LogIdOf<TypeConfig>>, io::Error> {
-        Ok(self.disk().committed)
+    async fn read_committed(&mut self) -> Result<Option<LogIdOf<C>>, io::Error> {
+        Ok(self.disk().committed.clone())
     }
 
     async fn append<I>(
         &mut self,
         entries: I,
-        callback: IOFlushed<TypeConfig>,
+        callback: IOFlushed<C>,
     ) -> Result<(), io::Error>
     where
-        I: IntoIterator<Item = EntryOf<TypeConfig>> + OptionalSend,
+        I: IntoIterator<Item = EntryOf<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let now = Instant::now();
@@ -211,7 +256,7 @@ impl RaftLogStorage<TypeConfig> for MemLog {
 
     async fn truncate_after(
         &mut self,
-        last_log_id: Option<LogIdOf<TypeConfig>>,
+        last_log_id: Option<LogIdOf<C>>,
     ) -> Result<(), io::Error> {
         let first_gone = last_log_id.map_or(0, |id| id.index + 1);
         let mut disk = self.disk();
@@ -220,11 +265,12 @@ impl RaftLogStorage<TypeConfig> for MemLog {
         Ok(())
     }
 
-    async fn purge(&mut self, log_id: LogIdOf<TypeConfig>) -> Result<(), io::Error> {
+    async fn purge(&mut self, log_id: LogIdOf<C>) -> Result<(), io::Error> {
         let mut disk = self.disk();
+        let left = log_id.index + 1;
         disk.purged = Some(log_id);
-        disk.entries = disk.entries.split_off(&(log_id.index + 1));
-        disk.unflushed_from = disk.unflushed_from.max(log_id.index + 1);
+        disk.entries = disk.entries.split_off(&left);
+        disk.unflushed_from = disk.unflushed_from.max(left);
         Ok(())
     }
 }
