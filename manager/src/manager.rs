@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 use openraft::RaftTypeConfig;
@@ -271,19 +272,27 @@ impl RaftManager {
     /// When it is dropped, groups whose turn has not come are left alone.
     pub async fn for_all_groups<T, F>(&self, operation: F) -> Vec<GroupResult<T>>
     where
+        T: Send + 'static,
         F: Fn(Arc<dyn GroupOperations>) -> BoxFuture<'static, Result<T, OperationError>>,
     {
-        let results = stream::iter(self.running()).map(|group| {
-            let name = group.name().clone();
-            let running = operation(group);
-            async move {
-                GroupResult {
-                    group: name,
-                    result: running.await,
+        // The futures are boxed one by one, because rustc cannot prove that a stream of closures over
+        // `dyn GroupOperations` is `Send`.
+        let pending: Vec<BoxFuture<'static, GroupResult<T>>> = self
+            .running()
+            .into_iter()
+            .map(|group| {
+                let name = group.name().clone();
+                let running = operation(group);
+                async move {
+                    GroupResult {
+                        group: name,
+                        result: running.await,
+                    }
                 }
-            }
-        });
-        results
+                .boxed()
+            })
+            .collect();
+        stream::iter(pending)
             .buffered(self.shared.config.parallelism)
             .collect()
             .await
