@@ -10,14 +10,16 @@
 //!   that has no network at all as the ceiling.
 //!
 //! - [`sim`]: whole clusters of them on the switch, over the real transport.
+//! - [`managed`]: clusters whose nodes have a manager each, which founds, grows and heals them.
 //! - [`fuzz`]: what reads bytes that a peer chose, as functions from bytes.
 //!
-//! All but `sim` and `fuzz` know nothing of the transport that they test: `Transport::builder(..)` takes what
+//! All but `sim`, `managed` and `fuzz` know nothing of the transport that they test: `Transport::builder(..)` takes what
 //! [`switch::Switch::socket`] and [`switch::Switch::runtime`] return.
 
 pub mod bare_quinn;
 pub mod fuzz;
 pub mod half_open;
+pub mod managed;
 pub mod raft;
 pub mod sim;
 pub mod switch;

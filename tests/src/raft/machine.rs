@@ -34,7 +34,7 @@ pub struct Machine<S> {
     snapshots: S,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     last: Option<LogIdOf<TypeConfig>>,
     membership: StoredMembershipOf<TypeConfig>,
@@ -52,6 +52,18 @@ impl<S: SnapshotStore> Machine<S> {
             state: Arc::default(),
             count: Arc::new(watch::Sender::new(0)),
             snapshots,
+        }
+    }
+
+    /// Another machine that holds what this one holds now: what a process that dies at this moment
+    /// leaves behind.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = self.state().clone();
+        Self {
+            count: Arc::new(watch::Sender::new(state.applied.len())),
+            state: Arc::new(Mutex::new(state)),
+            snapshots: self.snapshots.clone(),
         }
     }
 
