@@ -19,6 +19,10 @@ use super::spec::ManagedSpec;
 use crate::sim::{LIMIT, MS};
 use crate::switch::{Switch, address};
 
+/// How long what is left of a node that died goes on by itself. A second: whatever it had begun has
+/// ended in vain by then, and a test that looks for traces of it would find them.
+const REMAINS: Duration = Duration::from_secs(1);
+
 /// A cluster of managed nodes on a switch.
 #[derive(Debug)]
 pub struct ManagedCluster {
@@ -175,6 +179,7 @@ impl ManagedCluster {
         drop(node.transport);
         let manager = node.manager;
         self.remains.spawn(async move {
+            sleep(REMAINS).await;
             drop(manager.shut_down().await);
         });
     }
