@@ -260,7 +260,7 @@ async fn silent_pair() -> SimCluster {
 
 /// Nothing is heard of the peer any more.
 #[tokio::test(start_paused = true)]
-async fn all_calls_of_all_groups_fail_at_once_when_a_link_is_silent() {
+async fn w21_all_calls_of_all_groups_fail_at_once_when_a_link_is_silent() {
     let cluster = silent_pair().await;
     let _serving = serve_silence(cluster.node(2));
     let one = cluster.node(1);

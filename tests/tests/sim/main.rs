@@ -25,4 +25,5 @@ mod slow_disks;
 mod slow_paths;
 mod snapshots;
 mod tasks;
+mod weaknesses;
 mod wrong;

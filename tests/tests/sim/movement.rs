@@ -299,7 +299,7 @@ async fn a_paused_node_has_its_link_within_a_second() {
 /// A NAT forgets a node that the others cannot find by themselves. The links of both ends run out,
 /// and then the node dials from where it is now.
 #[tokio::test(start_paused = true)]
-async fn a_node_behind_a_forgetful_nat_comes_by_itself() {
+async fn w19_a_node_behind_a_forgetful_nat_comes_by_itself() {
     for id in [1, 3] {
         let spec = SimSpec::new(3, 0, ROUND_TRIP);
         let mut cluster = SimCluster::start_unlinked(spec).await;
