@@ -36,6 +36,7 @@ mod group;
 mod group_name;
 mod manager;
 mod meta;
+pub mod raft_config;
 mod shard_family;
 mod shard_hash;
 
