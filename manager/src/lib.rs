@@ -34,6 +34,7 @@ mod far;
 mod forward;
 mod group;
 mod group_name;
+mod leaders;
 mod manager;
 mod meta;
 pub mod raft_config;

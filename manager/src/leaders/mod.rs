@@ -1,0 +1,3 @@
+//! Who leads which group: transfer, balance, drain.
+
+mod plan;
