@@ -38,6 +38,7 @@ mod leaders;
 mod manager;
 mod meta;
 pub mod raft_config;
+mod sessions;
 mod shard_family;
 mod shard_hash;
 
@@ -59,5 +60,6 @@ pub use meta::{
     META_VOTERS_MAX, Meta, MetaCommand, MetaRefusal, MetaReply, MetaState, NewGroup, NodeEntry,
     NodeRecord, NodeStanding,
 };
+pub use sessions::{ClientSession, CommandId, Delivery, SessionLimits, SessionTable, StaleCommand};
 pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutOfRange};
 pub use shard_hash::shard_hash;
