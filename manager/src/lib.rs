@@ -44,7 +44,8 @@ mod shard_hash;
 
 pub use cluster::{
     ChangeObserver, ChangeOptions, ChangePoint, ChangeReport, ChangeStep, ClusterError,
-    ClusterSpec, FactoryError, FormationReport, FormationState, GroupChange, GroupFactory,
+    ClusterSpec, FactoryError, FormationReport, FormationState, GroupActed, GroupChange,
+    GroupFactory, NodeActed,
 };
 pub use config::{InvalidConfig, RaftManagerConfig};
 pub use error::{NodeAt, OperationError, RequestError, StartGroupError};

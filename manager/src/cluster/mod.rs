@@ -7,13 +7,16 @@ mod bootstrap;
 mod change;
 mod enter;
 mod error;
+mod everywhere;
 mod form;
 mod identity;
 mod membership;
 mod meta_group;
 mod place;
+mod removal;
 mod report;
 mod roster;
+mod sight;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +34,7 @@ pub use change::{
     ChangeObserver, ChangeOptions, ChangePoint, ChangeReport, ChangeStep, GroupChange,
 };
 pub use error::ClusterError;
+pub use everywhere::{GroupActed, NodeActed};
 pub(crate) use meta_group::MetaGroup;
 pub use report::{FormationReport, FormationState};
 pub use spec::{ClusterSpec, FactoryError, GroupFactory};
@@ -107,6 +111,7 @@ impl Cluster {
         let service = Arc::new(ControlService::new(Arc::downgrade(&cluster)));
         let registration = cluster.handle().register(CONTROL, service)?;
         *lock(&cluster.registration) = Some(registration);
+        cluster.spawn(Arc::clone(&cluster).hear_removal());
         cluster.spawn(Arc::clone(&cluster).run(entrance));
         Ok(cluster)
     }
@@ -146,6 +151,10 @@ impl Cluster {
 
     pub(crate) fn me(&self) -> u64 {
         self.spec.me
+    }
+
+    pub(crate) fn manager(&self) -> &RaftManager {
+        &self.manager
     }
 
     pub(crate) fn meta(&self) -> &Meta {

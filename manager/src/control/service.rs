@@ -12,7 +12,7 @@ use quicraft_transport::{Refusal, RefusalCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::wire::{Close, method};
+use super::wire::{Act, Close, method};
 use crate::cluster::Cluster;
 
 /// The control service of this node.
@@ -47,6 +47,12 @@ impl Service for ControlService {
                     let close: Close = decoded(&body)?;
                     let closed = cluster.close_group(&close, context.deadline).await;
                     encoded(&closed.map_err(not_now)?)
+                }
+                method::ACT => {
+                    let act: Act = decoded(&body)?;
+                    let manager = cluster.manager();
+                    let acted = manager.act_here(&act.groups, act.action, context.deadline);
+                    encoded(&acted.await)
                 }
                 other => Err(Refusal::new(
                     RefusalCode::UnknownMethod,

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use quicraft_transport::GroupId;
 use serde::{Deserialize, Serialize};
 
-use crate::meta::NodeStanding;
+use crate::group::GroupAction;
+use crate::meta::{GroupSelection, NodeStanding};
 use crate::{GroupName, MetaRefusal};
 
 /// The number under which a node answers for itself. No group can have it.
@@ -20,6 +21,8 @@ pub(crate) mod method {
     pub(crate) const SEAT: u16 = 2;
     /// You are in this group no more: end it. Nothing, or why not.
     pub(crate) const CLOSE: u16 = 3;
+    /// Do this in your part of some groups. A list of [`GroupActed`](crate::GroupActed).
+    pub(crate) const ACT: u16 = 4;
 }
 
 /// What a node says of itself, and what it knows of the one who asks.
@@ -52,4 +55,11 @@ pub(crate) enum Seated {
 pub(crate) struct Close {
     pub(crate) group: GroupName,
     pub(crate) id: u64,
+}
+
+/// What a node is to do in its part of some groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Act {
+    pub(crate) groups: GroupSelection,
+    pub(crate) action: GroupAction,
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use quicraft_transport::GroupId;
 use tokio::time::{Instant, timeout_at};
 
 use super::ChangeOptions;
@@ -14,7 +13,7 @@ use super::report::{ChangeReport, GroupChange};
 use super::step::{ChangePoint, ChangeStep};
 use crate::cluster::{Cluster, ClusterError};
 use crate::control::wire::{Close, method};
-use crate::group::{Changed, GroupGoal, GroupStep};
+use crate::group::{GroupGoal, GroupStep};
 use crate::meta::{MetaCommand, MetaState, NodeRecord, NodeStanding};
 use crate::{GroupName, OperationError, control};
 
@@ -165,7 +164,7 @@ impl Cluster {
             let Some(goal) = goal(&state, node, group) else {
                 break;
             };
-            match self.step(&state, group, goal, options).await {
+            match self.step(group, goal, options).await {
                 Ok(None) => {
                     self.tell_closed(&state, node, group, options, &mut steps)
                         .await;
@@ -200,12 +199,12 @@ impl Cluster {
     /// Has the group's leader take the next step. `None`: there is none.
     async fn step(
         &self,
-        state: &MetaState,
         group: &GroupName,
         goal: GroupGoal,
         options: &ChangeOptions,
     ) -> Result<Option<ChangeStep>, OperationError> {
         let node = goal.node.node;
+        let seen = self.manager().seen_group(group)?;
         let point = |step: &GroupStep, done| {
             ChangeStep::of(step).map(|step| ChangePoint {
                 node,
@@ -219,42 +218,16 @@ impl Cluster {
             .deadline
             .min(Instant::now() + self.config().step_timeout);
         if options.observer.is_some() {
-            let next = self
-                .change(state, group, goal.clone().dry(), deadline)
-                .await?;
+            let next = seen.change(goal.clone().dry(), deadline).await?;
             if let Some(point) = point(&next.step, false) {
                 options.at(point).await;
             }
         }
-        let changed = self.change(state, group, goal, deadline).await?;
+        let changed = seen.change(goal, deadline).await?;
         if let Some(point) = point(&changed.step, true) {
             options.at(point).await;
         }
         Ok(ChangeStep::of(&changed.step))
-    }
-
-    async fn change(
-        &self,
-        state: &MetaState,
-        group: &GroupName,
-        goal: GroupGoal,
-        deadline: Instant,
-    ) -> Result<Changed, OperationError> {
-        match self.manager.operations(group) {
-            Ok(here) => here.change(goal, deadline).await,
-            Err(_) => {
-                let record = state.groups.get(group);
-                let unknown = || OperationError::UnknownGroup {
-                    group: group.clone(),
-                };
-                let record = record.ok_or_else(unknown)?;
-                let members: Vec<_> = record.voters.iter().copied().collect();
-                let id = GroupId::new(record.id);
-                let members = move || members.clone();
-                let far = self.manager.far_group(group.clone(), id, members);
-                far.change(goal, deadline).await
-            }
-        }
     }
 
     /// Waits until a group is founded: before that it has no leader who could change it.
