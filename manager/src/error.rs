@@ -414,6 +414,88 @@ mod tests {
         }
     }
 
+    fn operation_errors() -> [(OperationError, bool); 12] {
+        let leader = NodeAt {
+            node: 2,
+            address: Some(([10, 0, 0, 2], 4000).into()),
+        };
+        let refused = |refusal| OperationError::Refused {
+            group: group(),
+            leader,
+            refusal,
+        };
+        let reason = || "no".to_owned();
+        let group = group();
+        let limit = Duration::from_secs(1);
+        let lagging = GroupRefusal::Lagging {
+            node: 3,
+            entries: Some(1_001),
+        };
+        let source = InvalidNode::NoAddress { node: 3 };
+        let [
+            no_leader,
+            overloaded,
+            too_large,
+            unsendable,
+            stopped,
+            _,
+            failed,
+        ] = errors();
+        [
+            (
+                OperationError::Timeout {
+                    group: group.clone(),
+                    limit,
+                },
+                true,
+            ),
+            (
+                OperationError::Failed {
+                    group: group.clone(),
+                    reason: reason(),
+                },
+                false,
+            ),
+            (
+                OperationError::UnknownGroup {
+                    group: group.clone(),
+                },
+                false,
+            ),
+            (OperationError::InvalidNode { group, source }, false),
+            (refused(lagging), true),
+            (refused(GroupRefusal::LastVoter { node: 3 }), false),
+            (no_leader.into(), true),
+            (overloaded.into(), true),
+            (too_large.into(), false),
+            (unsendable.into(), false),
+            (stopped.into(), false),
+            (failed.into(), false),
+        ]
+    }
+
+    #[test]
+    fn every_error_of_an_operation_names_its_group_and_says_whether_to_ask_again() {
+        for (error, again) in operation_errors() {
+            assert!(error.to_string().contains("orders/17"), "{error}");
+            assert_eq!(error.is_retryable(), again, "{error}");
+        }
+        let named = operation_errors();
+        for (error, _) in named.iter().filter(|(error, _)| {
+            matches!(
+                error,
+                OperationError::Refused { .. }
+                    | OperationError::NoLeader { .. }
+                    | OperationError::FailedThere { .. }
+            )
+        }) {
+            assert!(
+                error.to_string().contains("node 2 at 10.0.0.2:4000"),
+                "{error}"
+            );
+        }
+    }
+
     #[test]
     fn what_may_have_been_run_is_never_called_retryable() {
         let told = errors().map(|error| (error.is_retryable(), error.is_unknown()));

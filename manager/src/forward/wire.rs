@@ -128,4 +128,83 @@ mod tests {
         let other = Answer::<u64>::decode(&[5, 0]).unwrap_err();
         assert!(matches!(other, AnswerError::Kind(Some(5))));
     }
+
+    /// A change of these bytes is a change of the protocol.
+    #[test]
+    fn what_is_asked_of_a_leader_has_its_bytes() {
+        use crate::{
+            Changed, GroupGoal, GroupRefusal, GroupRole, GroupStep, NodeRecord, Transferred,
+        };
+        use std::time::Duration;
+
+        fn bytes<T: Serialize + DeserializeOwned + std::fmt::Debug>(value: &T) -> Vec<u8> {
+            let mut bytes = BytesMut::new();
+            RaftCodec::encode(value, &mut bytes).unwrap();
+            let read: T = RaftCodec::decode(&bytes).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{value:?}"));
+            let cut = RaftCodec::decode::<T>(&bytes[..bytes.len() - 1]);
+            assert!(cut.is_err(), "{value:?} cut by a byte");
+            bytes.to_vec()
+        }
+        let node = NodeRecord::new(4, ["a:1"]);
+        assert_eq!(
+            bytes(&GroupGoal::new(node.clone(), Some(GroupRole::Learner))),
+            [4, 1, 3, b'a', b':', b'1', 0, 0, 1, 1]
+        );
+        assert_eq!(
+            bytes(&GroupGoal::new(node, None)),
+            [4, 1, 3, b'a', b':', b'1', 0, 0, 0]
+        );
+        let changed = |step| Changed {
+            step,
+            leader: 1,
+            voters: vec![1, 2],
+            learners: vec![4],
+        };
+        let steps = [
+            (GroupStep::Done, vec![0]),
+            (GroupStep::Settle, vec![1]),
+            (GroupStep::AddLearner, vec![2]),
+            (GroupStep::AwaitLag { entries: None }, vec![3, 0]),
+            (GroupStep::AwaitLag { entries: Some(9) }, vec![3, 1, 9]),
+            (GroupStep::Promote, vec![4]),
+            (GroupStep::Demote, vec![5]),
+            (GroupStep::MoveLeader { to: 2 }, vec![6, 2]),
+            (GroupStep::Remove, vec![7]),
+            (GroupStep::SetNode, vec![8]),
+        ];
+        for (step, expected) in steps {
+            let rest = [1, 2, 1, 2, 1, 4];
+            assert_eq!(bytes(&changed(step)), [&expected[..], &rest].concat());
+        }
+        let refusals = [
+            (GroupRefusal::LastVoter { node: 3 }, vec![0, 3]),
+            (GroupRefusal::NotVoter { node: 3 }, vec![1, 3]),
+            (
+                GroupRefusal::Lagging {
+                    node: 3,
+                    entries: Some(9),
+                },
+                vec![2, 3, 1, 9],
+            ),
+            (
+                GroupRefusal::NotTransferred {
+                    to: 3,
+                    leader: Some(2),
+                    waited: Duration::new(5, 6),
+                },
+                vec![3, 3, 1, 2, 5, 6],
+            ),
+        ];
+        for (refusal, expected) in refusals {
+            let answer: Result<Changed, _> = Err(refusal);
+            assert_eq!(bytes(&answer), [&[1][..], &expected].concat());
+        }
+        let transferred = Transferred {
+            from: 1,
+            to: 2,
+            took: Duration::new(0, 7),
+        };
+        assert_eq!(bytes(&transferred), [1, 2, 0, 7]);
+    }
 }

@@ -122,3 +122,255 @@ fn without(view: &View, node: u64, step: GroupStep) -> Result<GroupStep, Held> {
             "no other voter follows closely enough to lead",
         ))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LAG_MAX: u64 = 1_000;
+
+    fn view(voters: &[u64], learners: &[u64]) -> View {
+        let voters: BTreeSet<_> = voters.iter().copied().collect();
+        let members = voters.iter().chain(learners).copied();
+        let members: BTreeSet<_> = members.collect();
+        View {
+            me: voters.first().copied().unwrap_or(1),
+            lag: members.iter().map(|&node| (node, 0)).collect(),
+            configs: vec![voters],
+            members,
+            committed: true,
+            lag_max: LAG_MAX,
+        }
+    }
+
+    fn aim(node: u64, role: impl Into<Option<GroupRole>>) -> Aim {
+        let role = role.into();
+        Aim {
+            node,
+            role,
+            same: true,
+        }
+    }
+
+    const VOTER: GroupRole = GroupRole::Voter;
+    const LEARNER: GroupRole = GroupRole::Learner;
+
+    #[test]
+    fn each_situation_has_its_step() {
+        let three = || view(&[1, 2, 3], &[4]);
+        let next = |view: &View, aim| next_step(view, aim).unwrap();
+        assert_eq!(next(&three(), aim(5, VOTER)), GroupStep::AddLearner);
+        assert_eq!(next(&three(), aim(5, LEARNER)), GroupStep::AddLearner);
+        assert_eq!(next(&three(), aim(5, None)), GroupStep::Done);
+        assert_eq!(next(&three(), aim(4, VOTER)), GroupStep::Promote);
+        assert_eq!(next(&three(), aim(4, LEARNER)), GroupStep::Done);
+        assert_eq!(next(&three(), aim(4, None)), GroupStep::Remove);
+        assert_eq!(next(&three(), aim(2, VOTER)), GroupStep::Done);
+        assert_eq!(next(&three(), aim(2, LEARNER)), GroupStep::Demote);
+        assert_eq!(next(&three(), aim(2, None)), GroupStep::Remove);
+        let moved = |node| Aim {
+            same: false,
+            ..aim(node, VOTER)
+        };
+        assert_eq!(next(&three(), moved(2)), GroupStep::SetNode);
+        assert_eq!(next(&three(), moved(4)), GroupStep::SetNode);
+        assert_eq!(next(&three(), moved(5)), GroupStep::AddLearner);
+    }
+
+    #[test]
+    fn a_change_in_the_middle_is_ended_and_an_uncommitted_one_waited_for() {
+        let mut joint = view(&[1, 2, 3], &[]);
+        joint.configs.push(BTreeSet::from([1, 2]));
+        assert_eq!(next_step(&joint, aim(2, VOTER)), Ok(GroupStep::Settle));
+        joint.committed = false;
+        let held = next_step(&joint, aim(2, VOTER));
+        assert!(matches!(held, Err(Held::NotNow(_))), "{held:?}");
+    }
+
+    #[test]
+    fn a_learner_votes_at_the_limit_of_its_lag_and_not_one_past_it_nor_unheard() {
+        let mut view = view(&[1, 2, 3], &[4]);
+        let step = |view: &View| next_step(view, aim(4, VOTER)).unwrap();
+        view.lag.insert(4, LAG_MAX);
+        assert_eq!(step(&view), GroupStep::Promote);
+        view.lag.insert(4, LAG_MAX + 1);
+        let entries = Some(LAG_MAX + 1);
+        assert_eq!(step(&view), GroupStep::AwaitLag { entries });
+        view.lag.remove(&4);
+        assert_eq!(step(&view), GroupStep::AwaitLag { entries: None });
+    }
+
+    #[test]
+    fn a_leader_hands_over_to_the_closest_voter_before_it_loses_its_vote() {
+        let mut view = view(&[1, 2, 3], &[4]);
+        view.lag.insert(2, 7);
+        view.lag.insert(3, 5);
+        for role in [None, Some(LEARNER)] {
+            let step = next_step(&view, aim(1, role));
+            assert_eq!(step, Ok(GroupStep::MoveLeader { to: 3 }));
+        }
+        view.lag.remove(&3);
+        view.lag.insert(2, LAG_MAX + 1);
+        let held = next_step(&view, aim(1, None));
+        assert!(matches!(held, Err(Held::NotNow(_))), "{held:?}");
+    }
+
+    #[test]
+    fn the_last_voter_stays() {
+        for role in [None, Some(LEARNER)] {
+            let held = next_step(&view(&[1], &[2]), aim(1, role));
+            let refused = Held::Refused(GroupRefusal::LastVoter { node: 1 });
+            assert_eq!(held, Err(refused));
+        }
+    }
+
+    #[test]
+    fn only_a_voter_that_follows_may_lead() {
+        let mut view = view(&[1, 2, 3], &[4]);
+        assert_eq!(view.may_lead(2), Ok(()));
+        assert_eq!(view.may_lead(4), Err(GroupRefusal::NotVoter { node: 4 }));
+        view.lag.insert(2, LAG_MAX + 1);
+        let entries = Some(LAG_MAX + 1);
+        let lagging = GroupRefusal::Lagging { node: 2, entries };
+        assert_eq!(view.may_lead(2), Err(lagging));
+        view.lag.remove(&2);
+        let (node, entries) = (2, None);
+        assert_eq!(
+            view.may_lead(2),
+            Err(GroupRefusal::Lagging { node, entries })
+        );
+    }
+
+    /// A group whose memberships are taken as openraft takes them.
+    #[derive(Clone, Debug)]
+    struct Model {
+        view: View,
+        version: u64,
+    }
+
+    impl Model {
+        /// Takes a step that was planned on `version`, if it is still that one. A change of voters
+        /// has two entries, and may stop after the first.
+        fn take(&mut self, version: u64, step: GroupStep, node: u64, stops: bool) {
+            if version != self.version {
+                return;
+            }
+            let Some(voters) = self.view.configs.last().cloned() else {
+                return;
+            };
+            let without = || voters.iter().copied().filter(|&n| n != node).collect();
+            match step {
+                GroupStep::Done | GroupStep::AwaitLag { .. } | GroupStep::SetNode => return,
+                GroupStep::MoveLeader { to } => {
+                    self.view.me = to;
+                    return;
+                }
+                GroupStep::AddLearner => drop(self.view.members.insert(node)),
+                GroupStep::Settle => self.view.configs = vec![voters],
+                GroupStep::Promote => {
+                    let mut with = voters.clone();
+                    with.insert(node);
+                    self.reconfigure(voters, with, stops);
+                }
+                GroupStep::Demote => self.reconfigure(voters.clone(), without(), stops),
+                GroupStep::Remove if voters.contains(&node) => {
+                    self.reconfigure(voters.clone(), without(), stops);
+                    if !stops {
+                        self.view.members.remove(&node);
+                    }
+                }
+                GroupStep::Remove => drop(self.view.members.remove(&node)),
+            }
+            self.view.lag = self.view.members.iter().map(|&node| (node, 0)).collect();
+            self.version += 1;
+        }
+
+        fn reconfigure(&mut self, from: BTreeSet<u64>, to: BTreeSet<u64>, stops: bool) {
+            self.view.configs = if stops { vec![from, to] } else { vec![to] };
+        }
+
+        fn is(&self, aim: Aim) -> bool {
+            let here = self.view.members.contains(&aim.node);
+            let votes = self.view.votes(aim.node);
+            match aim.role {
+                None => !here,
+                Some(GroupRole::Learner) => here && !votes,
+                Some(GroupRole::Voter) => votes,
+            }
+        }
+    }
+
+    /// One move of one of those that change the group.
+    #[derive(Clone, Debug)]
+    enum Move {
+        Plan(usize),
+        Take { who: usize, stops: bool },
+        Elect(prop::sample::Index),
+    }
+
+    fn moves() -> impl Strategy<Value = Vec<Move>> {
+        let one = prop_oneof![
+            (0..3_usize).prop_map(Move::Plan),
+            (0..3_usize, any::<bool>()).prop_map(|(who, stops)| Move::Take { who, stops }),
+            any::<prop::sample::Index>().prop_map(Move::Elect),
+        ];
+        prop::collection::vec(one, 0..60)
+    }
+
+    fn role() -> impl Strategy<Value = Option<GroupRole>> {
+        prop_oneof![Just(None), Just(Some(VOTER)), Just(Some(LEARNER))]
+    }
+
+    proptest! {
+        /// Three change a group of five voters at once, each in another node, with leaders that
+        /// come and go and changes that stop half-way. Voters that nobody changes keep their vote at
+        /// every moment, there is always a voter, and left alone each gets there.
+        #[test]
+        fn all_that_change_a_group_at_once_get_there(
+            roles in (role(), role(), role()),
+            moves in moves(),
+        ) {
+            let mut model = Model { view: view(&[1, 2, 3, 4, 5], &[6]), version: 0 };
+            let aims = [aim(1, roles.0), aim(6, roles.1), aim(7, roles.2)];
+            let mut plans = [None; 3];
+            for step in moves {
+                match step {
+                    Move::Plan(who) => {
+                        let step = next_step(&model.view, aims[who]).ok();
+                        plans[who] = step.map(|step| (model.version, step));
+                    }
+                    Move::Take { who, stops } => {
+                        if let Some((version, step)) = plans[who].take() {
+                            model.take(version, step, aims[who].node, stops);
+                        }
+                    }
+                    Move::Elect(who) => {
+                        let voters: Vec<_> = model.view.configs.iter().flatten().copied().collect();
+                        model.view.me = *who.get(&voters);
+                    }
+                }
+                for voters in &model.view.configs {
+                    prop_assert!(voters.is_superset(&BTreeSet::from([2, 3, 4, 5])), "{voters:?}");
+                }
+                let known = model.view.configs.iter().flatten();
+                prop_assert!(known.copied().all(|node| model.view.members.contains(&node)));
+            }
+            for aim in aims {
+                let mut steps = 0;
+                while next_step(&model.view, aim) != Ok(GroupStep::Done) {
+                    let step = next_step(&model.view, aim);
+                    let step = step.map_err(|held| TestCaseError::fail(format!("{held:?}")))?;
+                    model.take(model.version, step, aim.node, false);
+                    steps += 1;
+                    // A settled change, leadership moved, a learner, a voter.
+                    prop_assert!(steps <= 4, "{step:?}");
+                }
+            }
+            for aim in aims {
+                prop_assert!(model.is(aim), "{aim:?}");
+            }
+        }
+    }
+}
