@@ -4,3 +4,4 @@ mod cluster;
 mod groups;
 mod host;
 mod requests;
+mod sessions;
