@@ -1,35 +1,36 @@
-//! A running node of the key-value store: its store and one Raft per group, over any network.
-//!
-//! The network comes from the caller, one factory per group; nothing here knows how it works.
+//! A running node of the key-value store: its store, and a manager that runs its groups on the
+//! transport.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream;
+use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::network::{NetSnapshot, RaftNetworkFactory};
-use openraft::{Raft, SnapshotPolicy};
-use tokio::time::timeout;
+use quicraft_manager::{
+    GroupName, InvalidConfig, NewFamilyError, OperationError, RaftManager, RaftManagerConfig,
+    ShardFamily,
+};
+use quicraft_transport::TransportHandle;
+use quicraft_transport::raft::FileSnapshots;
 
 use super::config::Config;
-use super::shard::group_of;
-use super::store::{GroupMachine, Store, StoreError};
-use super::types::TypeConfig;
-
-/// The Raft of one group.
-pub type GroupRaft = Raft<TypeConfig, GroupMachine>;
+use super::groups::{Groups, KvGroup, OpenError, family};
+use super::store::{Store, StoreError};
 
 /// How long a snapshot may make no progress. openraft's default of 200 ms is shorter than one
 /// fsync of a busy disk.
 const SNAPSHOT_PROGRESS: Duration = Duration::from_secs(10);
 
-/// How long all groups together may take to shut down; what is not down then is left to the end of
-/// the process, which loses nothing, because everything acknowledged is on the disk.
+/// How long a group may take to shut down; what is not down then is left to the end of the process,
+/// which loses nothing, because everything acknowledged is on the disk.
 const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Groups that are opened at the same time.
+const OPENING: usize = 16;
 
 /// Why a node does not start or stop.
 #[derive(Debug, thiserror::Error)]
@@ -38,43 +39,53 @@ pub enum HostError {
     /// The settings do not make a Raft configuration.
     #[error("openraft refuses the settings")]
     Config(#[source] Box<openraft::ConfigError>),
+    /// The settings do not make a manager.
+    #[error("the manager refuses the settings")]
+    Manager(#[from] InvalidConfig),
+    /// The number of groups cannot be.
+    #[error("the groups cannot be; correct --groups")]
+    Family(#[from] NewFamilyError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// A group's Raft did not start.
-    #[error("group {group} does not start")]
-    Group {
+    /// A group does not open.
+    #[error("a group does not open")]
+    Open(#[from] OpenError),
+    /// A group is not founded.
+    #[error("group {group} is not founded: {reason}")]
+    Found {
         /// The group.
-        group: u64,
-        /// Why.
-        #[source]
-        source: io::Error,
+        group: GroupName,
+        /// What openraft says.
+        reason: String,
     },
-    /// Groups did not shut down in time.
-    #[error("{groups} groups were not down after {} s", SHUTDOWN.as_secs())]
-    ShutdownTimeout {
+    /// Groups did not shut down.
+    #[error("{count} groups did not shut down, among them")]
+    Shutdown {
         /// How many.
-        groups: usize,
+        count: usize,
+        /// The first.
+        #[source]
+        first: OperationError,
     },
 }
 
 /// A running node.
 ///
-/// Dropping it leaves the Rafts running until their last handle is gone; call
+/// Dropping it leaves the groups running until their last handle is gone; call
 /// [`KvHost::shutdown`].
 #[derive(Debug)]
 pub struct KvHost {
     config: Config,
     store: Store,
-    groups: BTreeMap<u64, GroupRaft>,
+    family: ShardFamily,
+    manager: RaftManager,
+    groups: Groups,
     stopping: AtomicBool,
 }
 
 impl KvHost {
-    /// Starts all groups of `config` on `store`.
-    ///
-    /// For each group `network` gives the factory that its Raft calls peers with, and `register`
-    /// gets the Raft before it runs, so that no peer's call comes too early or too late.
+    /// Starts all groups of `config` on `store`; peers are reached over `transport`.
     ///
     /// On a store that is empty a group is founded with all nodes of the configuration, by exactly
     /// one of them: the groups take turns, in the order of the node ids, so that leaders are spread
@@ -82,76 +93,61 @@ impl KvHost {
     ///
     /// # Errors
     ///
-    /// [`HostError`]; Rafts that were started already are shut down.
+    /// [`HostError`]; groups that were started already are shut down.
     ///
     /// # Cancel safety
     ///
-    /// When it is dropped, some groups may be registered; drop the network and the store as well.
-    pub async fn start<N>(
+    /// When it is dropped, some groups may run; drop the transport and the store as well.
+    pub async fn start(
         config: Config,
         store: Store,
-        network: impl Fn(u64) -> N,
-        mut register: impl FnMut(u64, &GroupRaft),
-    ) -> Result<Self, HostError>
-    where
-        N: RaftNetworkFactory<TypeConfig>,
-        N::Network: NetSnapshot<TypeConfig, SnapshotData = tokio::fs::File>,
-    {
-        let raft_config = Arc::new(raft_config(&config)?);
-        let mut host = Self {
-            groups: BTreeMap::new(),
+        transport: TransportHandle,
+        snapshots: FileSnapshots,
+    ) -> Result<Self, HostError> {
+        let raft = Arc::new(raft_config(&config)?);
+        let host = Self {
+            family: family(config.groups)?,
+            manager: RaftManager::new(transport, manager_config(&config))?,
+            groups: Groups::new(store.clone(), raft, snapshots),
             stopping: AtomicBool::new(false),
             store,
             config,
         };
-        for group in 0..host.config.groups {
-            let started = host.start_group(group, &raft_config, network(group), &mut register);
-            if let Err(error) = started.await {
-                let down = host.shutdown(|_| {}).await;
-                if let Err(down) = down {
+        match host.start_groups().await {
+            Ok(()) => Ok(host),
+            Err(error) => {
+                if let Err(down) = host.shutdown().await {
                     tracing::warn!(target: "quicraft::kv", error = %down, "a failed start");
                 }
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(host)
     }
 
-    async fn start_group<N>(
-        &mut self,
-        group: u64,
-        raft_config: &Arc<openraft::Config>,
-        network: N,
-        register: &mut impl FnMut(u64, &GroupRaft),
-    ) -> Result<(), HostError>
-    where
-        N: RaftNetworkFactory<TypeConfig>,
-        N::Network: NetSnapshot<TypeConfig, SnapshotData = tokio::fs::File>,
-    {
-        let failed = |source: io::Error| HostError::Group { group, source };
-        let store = self.store.clone();
-        let opened = tokio::task::spawn_blocking(move || store.group(group)).await;
-        let (log, machine) = opened.map_err(|error| failed(io::Error::other(error)))??;
-        let raft = Raft::build(
-            self.config.node,
-            Arc::clone(raft_config),
-            network,
-            log,
-            machine,
-        )
-        .await
-        .map_err(|error| failed(io::Error::other(error)))?;
-        register(group, &raft);
-        raft.run();
-        self.groups.insert(group, raft.clone());
-        if founder_of(group, &self.config) == Some(self.config.node) {
-            match raft.initialize(self.config.nodes.clone()).await {
-                // It was founded before.
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(error) => return Err(failed(io::Error::other(error))),
-            }
+    async fn start_groups(&self) -> Result<(), HostError> {
+        let starting = (0..).zip(self.family.groups());
+        let mut started = stream::iter(starting)
+            .map(|(id, name)| self.start_group(id, name))
+            .buffer_unordered(OPENING);
+        while let Some(result) = started.next().await {
+            result?;
         }
         Ok(())
+    }
+
+    async fn start_group(&self, id: u64, name: GroupName) -> Result<(), HostError> {
+        let group = self.groups.open(&self.manager, name, id).await?;
+        if founder_of(id, &self.config) != Some(self.config.node) {
+            return Ok(());
+        }
+        match group.raft().initialize(self.config.nodes.clone()).await {
+            // It was founded before.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(HostError::Found {
+                group: group.name().clone(),
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// What the node was started with.
@@ -166,17 +162,23 @@ impl KvHost {
         &self.store
     }
 
-    /// All groups with their Rafts.
+    /// What runs the groups.
     #[must_use]
-    pub const fn groups(&self) -> &BTreeMap<u64, GroupRaft> {
-        &self.groups
+    pub const fn manager(&self) -> &RaftManager {
+        &self.manager
     }
 
-    /// The group of `key`, and its Raft.
+    /// All groups that run here, by their numbers.
     #[must_use]
-    pub fn group_of(&self, key: &[u8]) -> (u64, Option<&GroupRaft>) {
-        let group = group_of(key, self.config.groups);
-        (group, self.groups.get(&group))
+    pub fn groups(&self) -> BTreeMap<u64, KvGroup> {
+        self.groups.all()
+    }
+
+    /// The number of the group of `key`, and the group, if it runs here.
+    #[must_use]
+    pub fn group_of(&self, key: &[u8]) -> (u64, Option<KvGroup>) {
+        let group = u64::from(self.family.shard_of(key));
+        (group, self.groups.get(group))
     }
 
     /// Whether the node is going away and takes no requests any more.
@@ -190,33 +192,33 @@ impl KvHost {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Stops the node: refuses requests, calls `unregister` for every group so that no peer's call
-    /// reaches it any more, shuts the Rafts down together, and closes the store. Stop serving HTTP
-    /// before, and the network after.
+    /// Stops the node: refuses requests, takes every group from the reach of peers, shuts the groups
+    /// down, and closes the store. Stop serving HTTP before, and the transport after.
     ///
     /// # Errors
     ///
-    /// [`HostError::ShutdownTimeout`] or [`HostError::Store`]; the store is closed in any case.
+    /// [`HostError::Shutdown`] or [`HostError::Store`]; the store is closed in any case.
     ///
     /// # Cancel safety
     ///
     /// When it is dropped, the node is partly down; call it again.
-    pub async fn shutdown(&self, unregister: impl FnMut(u64)) -> Result<(), HostError> {
+    pub async fn shutdown(&self) -> Result<(), HostError> {
         self.refuse_requests();
-        self.groups.keys().copied().for_each(unregister);
-        let mut down: FuturesUnordered<_> =
-            self.groups.values().map(|raft| raft.shutdown()).collect();
-        let all = async {
-            while let Some(one) = down.next().await {
-                if let Err(error) = one {
-                    tracing::warn!(target: "quicraft::kv", error = %error, "a group panicked");
-                }
-            }
-        };
-        let in_time = timeout(SHUTDOWN, all).await;
+        let down = self.manager.shut_down().await;
         self.store.close().await?;
-        in_time.map_err(|_| HostError::ShutdownTimeout { groups: down.len() })
+        let failed: Vec<_> = down.into_iter().filter_map(|it| it.result.err()).collect();
+        let count = failed.len();
+        let first = failed.into_iter().next();
+        first.map_or(Ok(()), |first| Err(HostError::Shutdown { count, first }))
     }
+}
+
+/// The manager's settings that follow from the node's.
+fn manager_config(config: &Config) -> RaftManagerConfig {
+    let mut manager = RaftManagerConfig::default();
+    manager.requests_max = config.max_requests;
+    manager.shutdown_timeout = SHUTDOWN;
+    manager
 }
 
 /// The node that founds a group: the nodes take turns.

@@ -1,13 +1,14 @@
 //! The real host: a key-value store sharded over many Raft groups, on durable storage.
 //!
 //! One process is one node; it holds a replica of every group. The room [`store`] keeps log, vote
-//! and state machine of all groups in one database; [`host`] runs a Raft per group on it; [`http`] is
-//! the front. They do not know how bytes travel between nodes: a network is given to them. [`node`]
-//! puts everything together on the transport, and [`process`] makes a process of it.
+//! and state machine of all groups in one database; [`groups`] and [`host`] run them on the manager;
+//! [`http`] is the front, on which any node answers any request. [`node`] puts everything together on
+//! the transport, and [`process`] makes a process of it.
 
 mod calls;
 pub mod config;
 pub mod folder;
+pub mod groups;
 pub mod host;
 pub mod http;
 mod links;
@@ -23,7 +24,8 @@ pub mod types;
 
 pub use config::{Config, ConfigError, Settings};
 pub use folder::{DataFolder, FolderError};
-pub use host::{GroupRaft, HostError, KvHost};
+pub use groups::{Groups, KvGroup, OpenError};
+pub use host::{HostError, KvHost};
 pub use node::{Node, NodeError};
 pub use status::{HandshakeStatus, LinkStatus, NetworkStatus};
 pub use store::{Store, StoreError, StoreOptions};

@@ -4,22 +4,21 @@
 //! Of the store only this room, `links` and `calls` know the transport. What an exit code or a line of
 //! output looks like is not known here.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quicraft_certs::{
     ClusterName, CredentialError, CredentialFiles, CredentialSettings, CredentialStore,
     Credentials, InvalidClusterName, InvalidNodeId, NodeId,
 };
-use quicraft_transport::raft::{FileSnapshots, RaftFactory, RaftTiming, serve};
+use quicraft_transport::raft::{FileSnapshots, RaftTiming};
 use quicraft_transport::{
-    AlreadyRegistered, GroupId, Incarnation, IncarnationError, InvalidAddress, Registration,
-    Roster, RosterEntry, RosterError, StartError, Transport, TransportConfig,
+    AlreadyRegistered, Incarnation, IncarnationError, InvalidAddress, Roster, RosterEntry,
+    RosterError, StartError, Transport, TransportConfig,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinError;
@@ -135,18 +134,10 @@ struct Sockets {
     http: TcpListener,
 }
 
-/// The registrations of all groups; dropping one takes its group from the peers' reach.
-#[derive(Default)]
-struct Served {
-    groups: BTreeMap<u64, Registration>,
-    failure: Option<AlreadyRegistered>,
-}
-
 /// What runs of a node, beside its HTTP front.
 struct Running {
     host: Arc<KvHost>,
     transport: Transport,
-    served: Arc<Mutex<Served>>,
     calls: Option<Calls>,
 }
 
@@ -199,7 +190,7 @@ impl Node {
             .start()?;
         // A rotation, and a revocation, is a matter of writing files.
         transport.follow_credentials(files, settings);
-        let running = Running::start(config, store, transport, &snapshots).await?;
+        let running = Running::start(config, store, transport, snapshots).await?;
         Ok(Self {
             running,
             http: sockets.http,
@@ -243,41 +234,17 @@ impl Running {
         config: Config,
         store: Store,
         transport: Transport,
-        snapshots: &FileSnapshots,
+        snapshots: FileSnapshots,
     ) -> Result<Self, NodeError> {
-        let served = Arc::new(Mutex::new(Served::default()));
         let handle = transport.handle();
         let peers = config.nodes.keys().filter(|&&id| id != config.node);
         let calls = Calls::start(&handle, config.calls_per_second, peers.copied())?;
-        let host = KvHost::start(
-            config,
-            store,
-            |group| RaftFactory::new(&handle, GroupId::new(group), snapshots.clone()),
-            |group, raft| {
-                let id = GroupId::new(group);
-                let registration = serve(&handle, id, raft.clone(), snapshots.clone());
-                let mut served = lock(&served);
-                match registration {
-                    Ok(registration) => drop(served.groups.insert(group, registration)),
-                    Err(error) => served.failure = Some(error),
-                }
-            },
-        )
-        .await?;
-        let running = Self {
+        let host = KvHost::start(config, store, handle, snapshots).await?;
+        Ok(Self {
             host: Arc::new(host),
             transport,
-            served,
             calls,
-        };
-        let failure = lock(&running.served).failure;
-        match failure {
-            None => Ok(running),
-            Some(error) => {
-                running.stop().await?;
-                Err(error.into())
-            }
-        }
+        })
     }
 
     /// The first line of the log of a start that went well.
@@ -294,17 +261,11 @@ impl Running {
 
     async fn stop(self) -> Result<(), NodeError> {
         drop(self.calls);
-        let unregister = |group| drop(lock(&self.served).groups.remove(&group));
-        let stopped = self.host.shutdown(unregister).await;
+        let stopped = self.host.shutdown().await;
         let report = self.transport.shutdown(GOODBYE).await;
         tracing::info!(target: "quicraft::kv", ?report, "the node has stopped");
         Ok(stopped?)
     }
-}
-
-fn lock(served: &Mutex<Served>) -> std::sync::MutexGuard<'_, Served> {
-    // A map is whole between two calls, whoever panicked.
-    served.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the credentials are, and whose they must be.

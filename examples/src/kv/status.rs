@@ -4,7 +4,8 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::Serialize;
 
-use super::host::{GroupRaft, KvHost};
+use super::groups::KvGroup;
+use super::host::KvHost;
 use super::store::StoreError;
 
 /// One link to a peer, as the transport sees it; whoever runs the transport fills it in.
@@ -204,9 +205,9 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
-    fn of(host: &KvHost, group: u64, raft: &GroupRaft) -> Result<Self, StoreError> {
+    fn of(host: &KvHost, group: u64, open: &KvGroup) -> Result<Self, StoreError> {
         // Copied at once: whoever holds the watched value blocks the group.
-        let metrics = raft.metrics().borrow_watched().clone();
+        let metrics = open.raft().metrics().borrow_watched().clone();
         let state = host.store().state(group)?;
         Ok(Self {
             group,
@@ -238,10 +239,10 @@ impl NodeStatus {
     ///
     /// [`StoreError`], when a group cannot be read.
     pub fn of(host: &KvHost, network: NetworkStatus) -> Result<Self, StoreError> {
-        let groups = host
-            .groups()
+        let open = host.groups();
+        let groups = open
             .iter()
-            .map(|(&group, raft)| GroupStatus::of(host, group, raft));
+            .map(|(&group, open)| GroupStatus::of(host, group, open));
         let stats = host.store().stats();
         let runtime = tokio::runtime::Handle::try_current();
         Ok(Self {

@@ -5,12 +5,16 @@ use std::time::Duration;
 use futures_util::future::select_ok;
 use quicraft_examples::kv::store::limits::INSTALL_BYTES;
 use quicraft_examples::kv::{
-    Command, Config, DataFolder, GroupRaft, KvHost, Settings, Store, StoreOptions, TypeConfig,
+    Command, Config, DataFolder, KvGroup, KvHost, Settings, Store, StoreOptions, TypeConfig,
 };
+use quicraft_transport::Event;
+use quicraft_transport::raft::FileSnapshots;
 use tempfile::TempDir;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::entries::CLUSTER;
-use crate::network::Switchboard;
+use crate::network::Wires;
 
 type Metrics = openraft::RaftMetrics<TypeConfig>;
 
@@ -44,72 +48,86 @@ fn config(node: u64, nodes: u64, folder: &TempDir) -> Config {
     Config::new(settings.unwrap()).unwrap()
 }
 
-async fn start(node: u64, nodes: u64, folder: &TempDir, board: &Switchboard) -> KvHost {
+async fn start(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> KvHost {
     let config = config(node, nodes, folder);
     let data = DataFolder::open(&config.data, &config.cluster, node).unwrap();
     let store = Store::open(data, StoreOptions::default()).unwrap();
-    let line = |group| board.line_of(node, group);
-    KvHost::start(config, store, line, |group, raft| {
-        board.plug(node, group, raft)
-    })
-    .await
-    .unwrap()
+    let received = config.data.join("received");
+    std::fs::create_dir_all(&received).unwrap();
+    let snapshots = FileSnapshots::new(&received);
+    KvHost::start(config, store, wires.handle(node), snapshots)
+        .await
+        .unwrap()
 }
 
-/// The raft of whoever leads the group now and has heard from a majority.
-async fn leader<'a>(hosts: &[&'a KvHost], group: u64) -> &'a GroupRaft {
+/// The group at whoever leads it now and has heard from a majority.
+async fn leader(hosts: &[&KvHost], group: u64) -> KvGroup {
     let leads = hosts.iter().map(|host| {
-        let raft = &host.groups()[&group];
+        let open = host.groups()[&group].clone();
         Box::pin(async move {
             let leads = |m: &Metrics| m.state.is_leader() && m.last_quorum_acked.is_some();
-            raft.wait(WAIT)
-                .metrics(leads, "a leader")
-                .await
-                .map(|_| raft)
+            let waited = open.raft().wait(WAIT).metrics(leads, "a leader").await;
+            waited.map(|_| open)
         })
     });
     select_ok(leads).await.unwrap().0
 }
 
-async fn write(raft: &GroupRaft, from: u64, to: u64) -> u64 {
+async fn write(group: &KvGroup, from: u64, to: u64) -> u64 {
     let mut last = 0;
     for index in from..to {
         let value = vec![7; 40_000];
         let command = Command::put(format!("key-{index}"), value);
-        last = raft.client_write(command).await.unwrap().log_id.index;
+        let written = group.raft().client_write(command).await.unwrap();
+        last = written.log_id.index;
     }
     last
+}
+
+/// Snapshots among the events that have come.
+fn snapshots(events: &mut Receiver<Event>) -> usize {
+    let mut count = 0;
+    loop {
+        match events.try_recv() {
+            Ok(Event::SnapshotReceived { .. }) => count += 1,
+            Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return count,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_catches_up_from_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();
-    let board = Switchboard::default();
-    let one = start(1, 3, &folder, &board).await;
-    let two = start(2, 3, &folder, &board).await;
-    let three = start(3, 3, &folder, &board).await;
-    let raft = leader(&[&one, &two, &three], 0).await;
-    write(raft, 0, 20).await;
+    let wires = Wires::new(3);
+    let one = start(1, 3, &folder, &wires).await;
+    let two = start(2, 3, &folder, &wires).await;
+    let three = start(3, 3, &folder, &wires).await;
+    let led = leader(&[&one, &two, &three], 0).await;
+    write(&led, 0, 20).await;
+    let raft = led.raft();
     let leader_id = *raft.node_id();
 
     let away = [&one, &two, &three]
         .into_iter()
         .find(|host| host.config().node != leader_id);
     let away = away.unwrap();
-    board.cut(away.config().node);
-    let last = write(raft, 20, 200).await;
+    wires.cut(away.config().node);
+    let mut events = wires.handle(away.config().node).events();
+    let last = write(&led, 20, 200).await;
     let purged = |m: &Metrics| m.purged.is_some_and(|id| id.index > 30);
     raft.wait(WAIT).metrics(purged, "purged").await.unwrap();
-    assert_eq!(board.snapshots(), 0);
-    board.mend(away.config().node);
+    assert_eq!(snapshots(&mut events), 0);
+    wires.mend(away.config().node);
     for host in [&one, &two, &three] {
-        let raft = &host.groups()[&0];
+        let group = host.groups()[&0].clone();
+        let raft = group.raft();
         raft.wait(WAIT)
             .applied_index_at_least(Some(last), "all")
             .await
             .unwrap();
     }
-    assert!(board.snapshots() > 0, "the log alone was not enough");
+    assert!(snapshots(&mut events) > 0, "the log alone was not enough");
     assert!(last * 40_000 > INSTALL_BYTES as u64, "in several batches");
     let state = one.store().state(0).unwrap();
     for host in [&two, &three] {
@@ -122,40 +140,35 @@ async fn a_node_that_was_away_catches_up_from_a_snapshot() {
     }
 
     for host in [&one, &two, &three] {
-        host.shutdown(|_| {}).await.unwrap();
+        host.shutdown().await.unwrap();
     }
-    drop((one, two, three));
+    drop((one, two, three, led));
     // All come back with what they had.
-    let board = Switchboard::default();
+    let wires = Wires::new(3);
     for node in 1..=3 {
-        let host = start(node, 3, &folder, &board).await;
+        let host = start(node, 3, &folder, &wires).await;
         let found = host.store().state(0).unwrap();
         assert_eq!(found, state, "node {node}");
-        host.shutdown(|_| {}).await.unwrap();
+        host.shutdown().await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_nodes_take_turns_in_founding_groups() {
     let folder = tempfile::tempdir().unwrap();
-    let board = Switchboard::default();
-    let one = start(1, 2, &folder, &board).await;
+    let wires = Wires::new(2);
+    let one = start(1, 2, &folder, &wires).await;
     for (group, founded) in [(0, true), (1, false), (2, true)] {
-        assert_eq!(
-            one.groups()[&group].is_initialized().await.unwrap(),
-            founded,
-            "{group}"
-        );
+        let open = one.groups()[&group].clone();
+        let is_founded = open.raft().is_initialized().await.unwrap();
+        assert_eq!(is_founded, founded, "{group}");
     }
-    let two = start(2, 2, &folder, &board).await;
+    let two = start(2, 2, &folder, &wires).await;
     for group in 0..3 {
         leader(&[&one, &two], group).await;
     }
-    let mut unregistered = Vec::new();
-    one.shutdown(|group| unregistered.push(group))
-        .await
-        .unwrap();
-    assert_eq!(unregistered, [0, 1, 2]);
+    one.shutdown().await.unwrap();
+    assert_eq!(one.manager().group_names(), []);
     assert!(one.is_stopping());
-    two.shutdown(|_| {}).await.unwrap();
+    two.shutdown().await.unwrap();
 }

@@ -16,8 +16,12 @@ use tempfile::TempDir;
 pub(crate) const CLUSTER: &str = "test.example";
 
 pub(crate) fn folder() -> (TempDir, DataFolder) {
+    folder_of(1)
+}
+
+pub(crate) fn folder_of(node: u64) -> (TempDir, DataFolder) {
     let parent = tempfile::tempdir().unwrap();
-    let folder = DataFolder::open(&parent.path().join("data"), CLUSTER, 1).unwrap();
+    let folder = DataFolder::open(&parent.path().join("data"), CLUSTER, node).unwrap();
     (parent, folder)
 }
 

@@ -1,20 +1,18 @@
 //! The HTTP front, asked by a real client.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::RaftMetrics;
-use openraft::raft::AppendEntriesRequest;
 use quicraft_examples::kv::http::{Network, router, serve};
 use quicraft_examples::kv::shard::group_of;
 use quicraft_examples::kv::store::limits::{KEY_BYTES, VALUE_BYTES};
-use quicraft_examples::kv::types::Vote;
 use quicraft_examples::kv::{
-    Config, GroupRaft, KvHost, LinkStatus, NetworkStatus, Settings, StoreOptions, TypeConfig,
+    Config, KvGroup, KvHost, LinkStatus, NetworkStatus, Settings, StoreOptions, TypeConfig,
 };
+use quicraft_transport::raft::FileSnapshots;
 use redb::backends::InMemoryBackend;
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,8 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::entries::{CLUSTER, folder};
-use crate::network::Phantom;
+use crate::entries::{CLUSTER, folder_of};
+use crate::network::Wires;
 
 const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
@@ -49,19 +47,47 @@ struct Front {
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
     _folder: TempDir,
+    /// Only of the node that was started alone.
+    _wires: Option<Wires>,
 }
+
+/// A founder stands for election at once, whatever the timeouts; with these nobody else ever does.
+const NO_ELECTIONS: u64 = 60_000;
 
 impl Front {
     /// Node 1 with the given peers, of which none is real.
-    async fn start(peers: &[u64], phantom: Phantom, request_timeout_ms: u64) -> Self {
-        let (parent, folder) = folder();
+    async fn start(peers: &[u64], request_timeout_ms: u64) -> Self {
+        let wires = Wires::new(1);
+        let front = Self::on(&wires, 1, peers, NO_ELECTIONS, request_timeout_ms).await;
+        Self {
+            _wires: Some(wires),
+            ..front
+        }
+    }
+
+    /// Nodes 1 and 2 with a link; node 2 is there before node 1 founds its groups.
+    async fn two(wires: &Wires, election_ms: u64, request_timeout_ms: u64) -> (Self, Self) {
+        wires.linked().await;
+        let two = Self::on(wires, 2, &[1], election_ms, request_timeout_ms).await;
+        let one = Self::on(wires, 1, &[2], election_ms, request_timeout_ms).await;
+        (one, two)
+    }
+
+    async fn on(
+        wires: &Wires,
+        node: u64,
+        peers: &[u64],
+        election_ms: u64,
+        request_timeout_ms: u64,
+    ) -> Self {
+        let (parent, folder) = folder_of(node);
         let peers: Vec<_> = peers
             .iter()
             .map(|id| format!("{id}=n{id}:1@n{id}:2"))
             .collect();
         let settings = Settings::from_toml(&format!(
             "cluster = {CLUSTER:?}
-            node = 1
+            node = {node}
             data = {:?}
             listen = '127.0.0.1:1'
             http = '127.0.0.1:2'
@@ -70,18 +96,19 @@ impl Front {
             cert = 'cert.pem'
             key = 'key.pem'
             groups = {GROUPS}
-            # The founder stands for election at once, whatever the timeouts; nobody else does.
-            election-min-ms = 60_000
-            election-max-ms = 120_000
+            election-min-ms = {election_ms}
+            election-max-ms = {}
             max-requests = {REQUESTS}
             request-timeout-ms = {request_timeout_ms}",
             folder.path(),
+            2 * election_ms,
         ));
         let config = Config::new(settings.unwrap()).unwrap();
+        let snapshots = FileSnapshots::new(folder.path());
         let backend = InMemoryBackend::new();
         let store = quicraft_examples::kv::Store::open_on(folder, backend, StoreOptions::default())
             .unwrap();
-        let host = KvHost::start(config, store, |_| phantom.clone(), |_, _| {})
+        let host = KvHost::start(config, store, wires.handle(node), snapshots)
             .await
             .unwrap();
         let host = Arc::new(host);
@@ -108,12 +135,13 @@ impl Front {
             stop,
             server,
             _folder: parent,
+            _wires: None,
         }
     }
 
     async fn with_leaders(self) -> Self {
-        for raft in self.host.groups().values() {
-            settle(raft).await;
+        for group in self.host.groups().values() {
+            settle(group).await;
         }
         self
     }
@@ -133,7 +161,7 @@ impl Front {
     }
 
     async fn stop(self) {
-        self.host.shutdown(|_| {}).await.unwrap();
+        self.host.shutdown().await.unwrap();
         self.stop.send(()).unwrap();
         self.server.await.unwrap().unwrap();
     }
@@ -149,15 +177,14 @@ async fn check_error(response: Response, group: Option<u64>, leader: Option<u64>
     assert!(!body["error"].as_str().unwrap().is_empty());
     assert_eq!(body["group"].as_u64(), group, "{body}");
     assert_eq!(body["leader"].as_u64(), leader, "{body}");
-    assert_eq!(body.as_object().unwrap().len(), 3);
+    let unknown = body["error"] == "unknown";
+    assert_eq!(body["reason"].is_string(), unknown, "{body}");
+    assert_eq!(body.as_object().unwrap().len(), 3 + usize::from(unknown));
 }
 
 #[tokio::test]
 async fn keys_are_put_read_and_deleted() {
-    let front = Front::start(&[], Phantom::silent(), 30_000)
-        .await
-        .with_leaders()
-        .await;
+    let front = Front::start(&[], 30_000).await.with_leaders().await;
     let group = group_of("ä/b".as_bytes(), GROUPS);
     let path = "/kv/%C3%A4%2Fb";
     let missing = front.get(path).await;
@@ -188,10 +215,7 @@ async fn keys_are_put_read_and_deleted() {
 
 #[tokio::test]
 async fn limits_hold_at_the_limit_and_one_past_it() {
-    let front = Front::start(&[], Phantom::silent(), 30_000)
-        .await
-        .with_leaders()
-        .await;
+    let front = Front::start(&[], 30_000).await.with_leaders().await;
     let put = async |path: &str, length: usize| front.ask(Method::PUT, path, vec![7; length]).await;
     assert_eq!(put("/kv/k", VALUE_BYTES).await.status(), StatusCode::OK);
     let too_large = put("/kv/k", VALUE_BYTES + 1).await;
@@ -233,10 +257,7 @@ async fn limits_hold_at_the_limit_and_one_past_it() {
 
 #[tokio::test]
 async fn status_and_health_tell_what_there_is() {
-    let front = Front::start(&[], Phantom::silent(), 30_000)
-        .await
-        .with_leaders()
-        .await;
+    let front = Front::start(&[], 30_000).await.with_leaders().await;
     let health = front.get("/healthz").await;
     assert_eq!(health.status(), StatusCode::OK);
     assert_eq!(
@@ -283,7 +304,7 @@ async fn status_and_health_tell_what_there_is() {
 
 #[tokio::test]
 async fn an_operator_makes_a_node_forget_a_peer() {
-    let front = Front::start(&[], Phantom::silent(), 30_000).await;
+    let front = Front::start(&[], 30_000).await;
     let forgotten = front.ask(Method::POST, "/peers/9/forget", "").await;
     assert_eq!(forgotten.status(), StatusCode::OK);
     assert_eq!(json(forgotten).await, serde_json::json!({ "forgotten": 9 }));
@@ -292,7 +313,7 @@ async fn an_operator_makes_a_node_forget_a_peer() {
 
 #[tokio::test]
 async fn without_a_leader_clients_are_told_to_come_again() {
-    let front = Front::start(&[2, 3], Phantom::silent(), 30_000).await;
+    let front = Front::start(&[2, 3], 50).await;
     let group = group_of(b"k", GROUPS);
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let response = front.ask(method, "/kv/k", "").await;
@@ -310,50 +331,50 @@ async fn without_a_leader_clients_are_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_follower_sends_clients_to_the_leader() {
-    let front = Front::start(&[2, 3], Phantom::silent(), 30_000).await;
-    // Node 2 leads: it sends this node the membership and its vote.
-    for raft in front.host.groups().values() {
-        let members = front.host.config().nodes.clone();
-        let voters = members.keys().copied().collect();
-        let membership = openraft::Membership::new(vec![voters], members).unwrap();
-        let id = openraft::testing::log_id::<quicraft_examples::kv::TypeConfig>(9, 2, 0);
-        let request = AppendEntriesRequest {
-            vote: Vote::new_committed(9, 2),
-            prev_log_id: None,
-            entries: vec![openraft::Entry {
-                log_id: id,
-                payload: openraft::EntryPayload::Membership(membership),
-            }],
-            leader_commit: Some(id),
-        };
-        raft.append_entries(request).await.unwrap();
-        raft.wait(WAIT)
-            .current_leader(2, "node 2 leads")
-            .await
-            .unwrap();
+async fn any_node_takes_any_request() {
+    let wires = Wires::new(2);
+    let (one, two) = Front::two(&wires, 1_000, 30_000).await;
+    for group in 0..GROUPS {
+        let path = path_in_group(group);
+        for (writer, reader) in [(&one, &two), (&two, &one)] {
+            let written = writer.ask(Method::PUT, &path, writer.url.clone()).await;
+            assert_eq!(written.status(), StatusCode::OK);
+            assert_eq!(json(written).await["group"].as_u64(), Some(group));
+            let read = reader.get(&path).await;
+            assert_eq!(read.status(), StatusCode::OK);
+            assert_eq!(read.text().await.unwrap(), writer.url);
+            let deleted = reader.ask(Method::DELETE, &path, "").await;
+            assert_eq!(json(deleted).await["existed"].as_bool(), Some(true));
+            assert_eq!(writer.get(&path).await.status(), StatusCode::NOT_FOUND);
+        }
     }
-    let group = group_of(b"a/b", GROUPS);
-    let asked: BTreeMap<_, _> = [
-        ("/kv/a%2Fb", Method::PUT),
-        ("/kv/a%2Fb?x=y&consistency=local", Method::DELETE),
-        ("/kv/a%2Fb?consistency=linearizable", Method::GET),
-    ]
-    .into();
-    for (path, method) in asked {
-        let response = front.ask(method, path, "").await;
-        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT, "{path}");
-        assert_eq!(response.headers()[LOCATION], format!("http://n2:2{path}"));
-        check_error(response, Some(group), Some(2)).await;
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_says_how_long_it_waits() {
+    let front = Front::start(&[2, 3], 600_000).await;
+    let ask = async |deadline: &str| {
+        let request = front.client.put(format!("{}/kv/k", front.url));
+        request.header("x-deadline-ms", deadline).send().await
+    };
+    let refused = ask("20").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for wrong in ["0", "600001", "soon"] {
+        let bad = ask(wrong).await.unwrap();
+        assert_eq!(bad.status(), StatusCode::BAD_REQUEST, "{wrong}");
+        check_error(bad, None, None).await;
     }
     front.stop().await;
 }
 
 /// Waits until this node leads, with a lease and its own first entry committed; returns the index.
-async fn settle(raft: &GroupRaft) -> u64 {
+async fn settle(group: &KvGroup) -> u64 {
     let settled = |m: &RaftMetrics<TypeConfig>| {
         m.last_quorum_acked.is_some() && m.last_applied.is_some_and(|id| id.index == 1)
     };
+    let raft = group.raft();
     raft.wait(WAIT)
         .metrics(settled, "this node leads")
         .await
@@ -361,35 +382,40 @@ async fn settle(raft: &GroupRaft) -> u64 {
     1
 }
 
-/// A key of group 0: that one is founded by node 1.
-fn path_in_group_0() -> String {
+/// A key of a group. Group 0 is founded by node 1, and group 1 by node 2.
+fn path_in_group(group: u64) -> String {
     let key = (0..)
         .map(|i| format!("k{i}"))
-        .find(|k| group_of(k.as_bytes(), GROUPS) == 0);
+        .find(|k| group_of(k.as_bytes(), GROUPS) == group);
     format!("/kv/{}", key.unwrap())
 }
 
 #[tokio::test]
 async fn a_write_that_no_majority_takes_ends_as_unknown() {
-    let peers = Phantom::loyal();
-    let front = Front::start(&[2, 3], peers.clone(), 50).await;
+    let wires = Wires::new(2);
+    let (front, two) = Front::two(&wires, NO_ELECTIONS, 200).await;
     settle(&front.host.groups()[&0]).await;
-    peers.stop_taking();
-    for method in [Method::PUT, Method::DELETE, Method::GET] {
-        let response = front.ask(method.clone(), &path_in_group_0(), "v").await;
+    wires.cut(1);
+    for method in [Method::PUT, Method::DELETE] {
+        let response = front.ask(method.clone(), &path_in_group(0), "v").await;
         assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT, "{method}");
         check_error(response, Some(0), Some(1)).await;
     }
+    // A read has no fate: it may be made again.
+    let read = front.get(&path_in_group(0)).await;
+    assert_eq!(read.status(), StatusCode::SERVICE_UNAVAILABLE);
+    check_error(read, Some(0), Some(1)).await;
     front.stop().await;
+    two.stop().await;
 }
 
 #[tokio::test]
 async fn one_request_too_many_is_refused() {
-    let peers = Phantom::loyal();
-    let front = Front::start(&[2, 3], peers.clone(), 30_000).await;
-    let raft = &front.host.groups()[&0];
-    let (path, before) = (path_in_group_0(), settle(raft).await);
-    peers.stop_taking();
+    let wires = Wires::new(2);
+    let (front, two) = Front::two(&wires, NO_ELECTIONS, 30_000).await;
+    let group = front.host.groups()[&0].clone();
+    let (path, before) = (path_in_group(0), settle(&group).await);
+    wires.cut(1);
     // As many as there may be are in, and hang for want of a majority.
     let hanging: Vec<_> = (0..REQUESTS)
         .map(|_| {
@@ -402,6 +428,7 @@ async fn one_request_too_many_is_refused() {
         .map(tokio::spawn)
         .collect();
     let all = Some(before + REQUESTS as u64);
+    let raft = group.raft();
     raft.wait(WAIT)
         .log_index_at_least(all, "all are in")
         .await
@@ -419,4 +446,5 @@ async fn one_request_too_many_is_refused() {
         one.abort();
     }
     front.stop().await;
+    two.stop().await;
 }

@@ -1,236 +1,83 @@
-//! Networks without a network: peers that never answer, and nodes of one process that call each
-//! other directly.
+//! Transports of several nodes in this process, on loopback, that can be cut off from each other.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use openraft::OptionalSend;
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
-use openraft::type_config::alias::{SnapshotOf, VoteOf};
-use quicraft_examples::kv::{GroupRaft, KvNode, TypeConfig};
+use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
+use quicraft_transport::{Roster, RosterEntry, Transport, TransportHandle};
+use tokio::time::timeout;
 
-type C = TypeConfig;
+use crate::entries::CLUSTER;
 
-fn unreachable() -> Unreachable<C> {
-    Unreachable::from_string("not on the line")
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One transport for each of the nodes 1, 2 and so on; each knows all others.
+pub(crate) struct Wires {
+    transports: Vec<Transport>,
 }
 
-/// Peers that do not really exist; clones are told the same.
-#[derive(Debug, Clone)]
-pub(crate) struct Phantom {
-    votes: bool,
-    takes: Arc<AtomicBool>,
-}
+impl Wires {
+    pub(crate) fn new(nodes: u64) -> Self {
+        let authority = Authority::new(ClusterName::new(CLUSTER).unwrap()).unwrap();
+        let transports: Vec<_> = (1..=nodes).map(|node| start(&authority, node)).collect();
+        for here in &transports {
+            for there in &transports {
+                if here.node_id() != there.node_id() {
+                    let address = there.local_addr().unwrap().into();
+                    let entry = RosterEntry::new(there.node_id(), vec![address]);
+                    here.roster().insert(entry).unwrap();
+                }
+            }
+        }
+        Self { transports }
+    }
 
-impl Phantom {
-    /// Peers that never answer.
-    pub(crate) fn silent() -> Self {
-        Self {
-            votes: false,
-            takes: Arc::default(),
+    pub(crate) fn handle(&self, node: u64) -> TransportHandle {
+        let mut transports = self.transports.iter();
+        let found = transports.find(|transport| transport.node_id().get() == node);
+        found.unwrap().handle()
+    }
+
+    /// Waits until every node has a link to every other one.
+    pub(crate) async fn linked(&self) {
+        for transport in &self.transports {
+            let mut events = transport.handle().events();
+            let others = self.transports.len() - 1;
+            let linked = || {
+                let links = transport.status();
+                links.iter().filter(|link| link.boot.is_some()).count() == others
+            };
+            while !linked() {
+                // A lag says as well that something has happened.
+                drop(timeout(LIMIT, events.recv()).await.unwrap());
+            }
         }
     }
 
-    /// Peers that vote for everybody and take every entry.
-    pub(crate) fn loyal() -> Self {
-        Self {
-            votes: true,
-            takes: Arc::new(AtomicBool::new(true)),
-        }
-    }
-
-    /// From now on they take no entry any more.
-    pub(crate) fn stop_taking(&self) {
-        self.takes.store(false, Ordering::Relaxed);
-    }
-
-    fn answer(&self, rpc: &VoteRequest<C>) -> Result<VoteResponse<C>, RPCError<C>> {
-        if self.votes {
-            Ok(VoteResponse::new(rpc.vote, None, true))
-        } else {
-            Err(unreachable().into())
-        }
-    }
-}
-
-impl RaftNetworkFactory<C> for Phantom {
-    type Network = Self;
-
-    async fn new_client(&mut self, _target: u64, _node: &KvNode) -> Self {
-        self.clone()
-    }
-}
-
-impl RaftNetworkV2<C> for Phantom {
-    type SnapshotData = tokio::fs::File;
-
-    async fn append_entries(
-        &mut self,
-        _rpc: AppendEntriesRequest<C>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
-        if self.takes.load(Ordering::Relaxed) {
-            Ok(AppendEntriesResponse::Success)
-        } else {
-            Err(unreachable().into())
-        }
-    }
-
-    async fn vote(
-        &mut self,
-        rpc: VoteRequest<C>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.answer(&rpc)
-    }
-
-    async fn pre_vote(
-        &mut self,
-        rpc: VoteRequest<C>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.answer(&rpc)
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _vote: VoteOf<C>,
-        _snapshot: SnapshotOf<C, tokio::fs::File>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
-    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        Err(unreachable().into())
-    }
-}
-
-/// Which nodes are in this process, and which of them are cut off.
-#[derive(Default)]
-struct Lines {
-    rafts: BTreeMap<(u64, u64), GroupRaft>,
-    cut: BTreeSet<u64>,
-    snapshots: u64,
-}
-
-/// Connects nodes of one process.
-#[derive(Clone, Default)]
-pub(crate) struct Switchboard(Arc<Mutex<Lines>>);
-
-impl Switchboard {
-    pub(crate) fn plug(&self, node: u64, group: u64, raft: &GroupRaft) {
-        self.0
-            .lock()
-            .unwrap()
-            .rafts
-            .insert((node, group), raft.clone());
-    }
-
+    /// Cuts a node off from all others, at both ends.
     pub(crate) fn cut(&self, node: u64) {
-        self.0.lock().unwrap().cut.insert(node);
+        self.each(node, |handle, peer| assert!(handle.suspend_peer(peer)));
     }
 
     pub(crate) fn mend(&self, node: u64) {
-        self.0.lock().unwrap().cut.remove(&node);
+        self.each(node, |handle, peer| assert!(handle.resume_peer(peer)));
     }
 
-    /// Snapshots that were sent.
-    pub(crate) fn snapshots(&self) -> u64 {
-        self.0.lock().unwrap().snapshots
-    }
-
-    pub(crate) fn line_of(&self, node: u64, group: u64) -> Line {
-        Line {
-            board: self.clone(),
-            from: node,
-            to: 0,
-            group,
+    fn each(&self, node: u64, act: impl Fn(TransportHandle, NodeId)) {
+        let one = NodeId::new(node).unwrap();
+        let others = self.transports.iter().map(|transport| transport.node_id());
+        for other in others.filter(|&other| other != one) {
+            act(self.handle(node), other);
+            act(self.handle(other.get()), one);
         }
     }
 }
 
-/// One group's line from one node to another.
-#[derive(Clone)]
-pub(crate) struct Line {
-    board: Switchboard,
-    from: u64,
-    to: u64,
-    group: u64,
-}
-
-impl Line {
-    fn raft(&self) -> Result<GroupRaft, Unreachable<C>> {
-        let lines = self.board.0.lock().unwrap();
-        if lines.cut.contains(&self.from) || lines.cut.contains(&self.to) {
-            return Err(unreachable());
-        }
-        lines
-            .rafts
-            .get(&(self.to, self.group))
-            .cloned()
-            .ok_or_else(unreachable)
-    }
-}
-
-impl RaftNetworkFactory<C> for Line {
-    type Network = Self;
-
-    async fn new_client(&mut self, target: u64, _node: &KvNode) -> Self {
-        Self {
-            to: target,
-            ..self.clone()
-        }
-    }
-}
-
-impl RaftNetworkV2<C> for Line {
-    type SnapshotData = tokio::fs::File;
-
-    async fn append_entries(
-        &mut self,
-        rpc: AppendEntriesRequest<C>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
-        let answer = self.raft()?.append_entries(rpc).await;
-        answer.map_err(|error| Unreachable::new(&error).into())
-    }
-
-    async fn vote(
-        &mut self,
-        rpc: VoteRequest<C>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.raft()?
-            .vote(rpc)
-            .await
-            .map_err(|error| Unreachable::new(&error).into())
-    }
-
-    async fn pre_vote(
-        &mut self,
-        rpc: VoteRequest<C>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.raft()?
-            .pre_vote(rpc)
-            .await
-            .map_err(|error| Unreachable::new(&error).into())
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        vote: VoteOf<C>,
-        snapshot: SnapshotOf<C, tokio::fs::File>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
-    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        let raft = self.raft()?;
-        self.board.0.lock().unwrap().snapshots += 1;
-        let answer = raft.install_full_snapshot(vote, snapshot).await;
-        answer.map_err(|error| Unreachable::new(&error).into())
-    }
+fn start(authority: &Authority, node: u64) -> Transport {
+    let issued = authority.issue(NodeId::new(node).unwrap()).unwrap();
+    let credentials = issued.credentials(authority).unwrap();
+    Transport::builder(CredentialStore::new(credentials))
+        .bind("127.0.0.1:0".parse().unwrap())
+        .roster(Roster::closed())
+        .start()
+        .unwrap()
 }

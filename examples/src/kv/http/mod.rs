@@ -3,15 +3,18 @@
 //!
 //! | answer | meaning |
 //! | --- | --- |
-//! | 200 | done; for `PUT` and `DELETE` applied here and durable on a majority |
-//! | 307 | the leader is at `Location`; nothing was done |
-//! | 400, 404, 405, 413 | a bad key or query, no such key or path, no such method, too large a value |
-//! | 503 with `Retry-After` | no leader now, or this node is busy or stopping; nothing was done |
-//! | 504 | the deadline passed or leadership was lost: **whether a write happened is unknown** |
-//! | 500 | this node's group has failed |
+//! | 200 | done; for `PUT` and `DELETE` applied by the leader and durable on a majority |
+//! | 400, 404, 405, 413 | a bad key, query or deadline, no such key or path, no such method, too large a value |
+//! | 503 with `Retry-After` | no leader before the deadline, or this node is busy or stopping; nothing was done |
+//! | 504 with `"error": "unknown"` | **whether the write happened is unknown**; `reason` says why |
+//! | 500 | the group has failed at the leader; whether a write happened is unknown |
+//!
+//! Any node takes any request: it asks the leader of the key's group. A client may say how long it
+//! waits, in the header `x-deadline-ms`; without it `--request-timeout-ms` is how long.
 //!
 //! Every error has the body `{"error": ..., "group": ..., "leader": ...}`.
 
+mod deadline;
 mod refusal;
 
 use std::future::Future;
@@ -23,7 +26,7 @@ use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -31,14 +34,15 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use quicraft_manager::RequestOptions;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use self::deadline::deadline_of;
 use self::refusal::Refusal;
-use super::host::{GroupRaft, KvHost};
+use super::groups::KvGroup;
+use super::host::KvHost;
 use super::status::{NetworkStatus, NodeStatus};
 use super::store::limits::{KEY_BYTES, VALUE_BYTES};
 use super::types::Command;
@@ -123,6 +127,7 @@ struct Written {
     group: u64,
     index: u64,
     existed: bool,
+    leader: u64,
 }
 
 /// Lets a bounded number of requests in, and none when the node is stopping.
@@ -142,7 +147,7 @@ async fn admit(State(front): Shared, request: Request<Body>, next: Next) -> Resp
 fn locate(
     front: &Front,
     key: Result<Path<String>, PathRejection>,
-) -> Result<(Bytes, u64, &GroupRaft), Refusal> {
+) -> Result<(Bytes, u64, KvGroup), Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let Path(key) = key.map_err(|error| bad(error.body_text()))?;
     if key.is_empty() || key.len() > KEY_BYTES {
@@ -152,20 +157,28 @@ fn locate(
         );
         return Err(bad(error));
     }
-    let (group, raft) = front.host.group_of(key.as_bytes());
-    let missing =
-        || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the group is not here").of(group);
-    Ok((Bytes::from(key), group, raft.ok_or_else(missing)?))
+    let (group, open) = front.host.group_of(key.as_bytes());
+    let missing = || {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the group is not open here",
+        )
+        .of(group)
+    };
+    Ok((Bytes::from(key), group, open.ok_or_else(missing)?))
 }
 
 async fn read(
     State(front): Shared,
     key: Result<Path<String>, PathRejection>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (key, group, raft) = locate(&front, key)?;
+    let (key, group, open) = locate(&front, key)?;
     if is_linearizable(&uri)? {
-        linearize(&front, group, raft, &uri).await?;
+        let deadline = deadline_of(&headers, front.host.config().request_timeout)?;
+        let read = open.read(ReadPolicy::ReadIndex, deadline).await;
+        read.map_err(|error| Refusal::request(group, &error))?;
     }
     let value = front.host.store().get(group, key).await;
     let failed = |error: super::store::StoreError| {
@@ -201,91 +214,42 @@ fn is_linearizable(uri: &Uri) -> Result<bool, Refusal> {
     Ok(linearizable)
 }
 
-/// Waits until this node, as the leader, has applied all that was committed before.
-async fn linearize(front: &Front, group: u64, raft: &GroupRaft, uri: &Uri) -> Result<(), Refusal> {
-    let config = front.host.config();
-    let result = timeout(
-        config.request_timeout,
-        raft.ensure_linearizable(ReadPolicy::ReadIndex),
-    )
-    .await;
-    match result {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
-            Err(Refusal::forward(group, &to, uri, config.node))
-        }
-        Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)))) => {
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).of(group))
-        }
-        Ok(Err(RaftError::Fatal(error))) => {
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group))
-        }
-        Err(_) => Err(Refusal::unknown(
-            group,
-            leader(raft),
-            "no majority confirmed the read in time",
-        )),
-    }
-}
-
 async fn write(
     State(front): Shared,
     key: Result<Path<String>, PathRejection>,
-    uri: Uri,
+    headers: HeaderMap,
     value: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Written>, Refusal> {
-    let (key, group, raft) = locate(&front, key)?;
+    let (key, group, open) = locate(&front, key)?;
     let value = value.map_err(|error| Refusal::new(error.status(), error.body_text()).of(group))?;
-    propose(&front, group, raft, Command::put(key, value), &uri).await
+    propose(&front, group, &open, Command::put(key, value), &headers).await
 }
 
 async fn remove(
     State(front): Shared,
     key: Result<Path<String>, PathRejection>,
-    uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Json<Written>, Refusal> {
-    let (key, group, raft) = locate(&front, key)?;
-    propose(&front, group, raft, Command::delete(key), &uri).await
+    let (key, group, open) = locate(&front, key)?;
+    propose(&front, group, &open, Command::delete(key), &headers).await
 }
 
 async fn propose(
     front: &Front,
     group: u64,
-    raft: &GroupRaft,
+    open: &KvGroup,
     command: Command,
-    uri: &Uri,
+    headers: &HeaderMap,
 ) -> Result<Json<Written>, Refusal> {
-    let config = front.host.config();
-    match timeout(config.request_timeout, raft.client_write(command)).await {
-        Ok(Ok(response)) => Ok(Json(Written {
-            group,
-            index: response.log_id.index,
-            existed: response.data.existed,
-        })),
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
-            Err(Refusal::forward(group, &to, uri, config.node))
-        }
-        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(to)))) => {
-            let why = "leadership was lost; whether the write happened is unknown";
-            Err(Refusal::unknown(group, to.leader_id, why))
-        }
-        Ok(Err(RaftError::APIError(
-            error @ (ClientWriteError::ChangeMembershipError(_)
-            | ClientWriteError::PreconditionFailed(_)),
-        ))) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group)),
-        // The group died under the write, which may be in the log.
-        Ok(Err(RaftError::Fatal(error))) => {
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).of(group))
-        }
-        Err(_) => {
-            let why = "no answer in time; whether the write happened is unknown";
-            Err(Refusal::unknown(group, leader(raft), why))
-        }
-    }
-}
-
-fn leader(raft: &GroupRaft) -> Option<u64> {
-    raft.metrics().borrow_watched().current_leader
+    let deadline = deadline_of(headers, front.host.config().request_timeout)?;
+    let proposed = open.propose(command, RequestOptions::until(deadline)).await;
+    let proposed = proposed.map_err(|error| Refusal::request(group, &error))?;
+    Ok(Json(Written {
+        group,
+        index: proposed.log_id.index,
+        existed: proposed.response.existed,
+        leader: proposed.leader,
+    }))
 }
 
 async fn status(State(front): Shared) -> Result<Json<NodeStatus>, Refusal> {
@@ -330,14 +294,15 @@ async fn health(State(front): Shared) -> Result<Json<Health>, Refusal> {
         return Err(unhealthy("this node is stopping".to_owned()));
     }
     let mut groups_with_leader = 0;
-    for (&group, raft) in front.host.groups() {
-        let metrics = raft.metrics().borrow_watched().clone();
+    let open = front.host.groups();
+    for (&group, open) in &open {
+        let metrics = open.raft().metrics().borrow_watched().clone();
         if let Err(error) = metrics.running_state {
             return Err(unhealthy(error.to_string()).of(group));
         }
         groups_with_leader += usize::from(metrics.current_leader.is_some());
     }
-    let groups = front.host.groups().len();
+    let groups = open.len();
     Ok(Json(Health {
         status: "ok",
         groups,

@@ -1,13 +1,11 @@
 //! Every answer that is not 200: its status, its headers and its body.
 
 use axum::Json;
-use axum::http::header::{LOCATION, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use openraft::errors::ForwardToLeader;
+use quicraft_manager::RequestError;
 use serde::Serialize;
-
-use crate::kv::types::TypeConfig;
 
 /// Seconds after which a refused client should ask again: about an election.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -18,7 +16,7 @@ pub(super) struct Refusal {
     error: String,
     group: Option<u64>,
     leader: Option<u64>,
-    location: Option<String>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -26,7 +24,12 @@ struct RefusalBody<'a> {
     error: &'a str,
     group: Option<u64>,
     leader: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
+
+/// What the body of an answer says whose request may have been done or not.
+const UNKNOWN: &str = "unknown";
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
@@ -35,7 +38,7 @@ impl Refusal {
             error: error.into(),
             group: None,
             leader: None,
-            location: None,
+            reason: None,
         }
     }
 
@@ -44,38 +47,31 @@ impl Refusal {
         self
     }
 
-    /// The leader is elsewhere, or nobody knows where; nothing was done.
-    pub(super) fn forward(
-        group: u64,
-        to: &ForwardToLeader<TypeConfig>,
-        uri: &Uri,
-        own: u64,
-    ) -> Self {
-        let at = to
-            .leader_node
-            .as_ref()
-            .filter(|_| to.leader_id != Some(own));
-        let Some(at) = at else {
-            let error = "the group has no leader now; ask again";
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error).of(group);
-        };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Self {
-            leader: to.leader_id,
-            location: Some(format!("http://{}{path}", at.http)),
-            ..Self::new(
-                StatusCode::TEMPORARY_REDIRECT,
-                "another node leads the group",
-            )
-            .of(group)
+    /// A request that the group did not answer.
+    pub(super) fn request(group: u64, error: &RequestError) -> Self {
+        let text = error.to_string();
+        match error {
+            RequestError::NoLeader { leader, .. } => Self {
+                leader: leader.map(|leader| leader.node),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            },
+            RequestError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
+            RequestError::Unknown { asked, .. } => Self {
+                leader: Some(asked.node),
+                reason: Some(text),
+                ..Self::new(StatusCode::GATEWAY_TIMEOUT, UNKNOWN)
+            },
+            RequestError::Failed { asked, .. } => Self {
+                leader: Some(asked.node),
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            },
+            RequestError::Overloaded { .. } | RequestError::Stopped { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            // A kind of a later version says nothing about what was done.
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
-    }
-
-    pub(super) fn unknown(group: u64, leader: Option<u64>, why: &str) -> Self {
-        Self {
-            leader,
-            ..Self::new(StatusCode::GATEWAY_TIMEOUT, why).of(group)
-        }
+        .of(group)
     }
 }
 
@@ -85,12 +81,10 @@ impl IntoResponse for Refusal {
             error: &self.error,
             group: self.group,
             leader: self.leader,
+            reason: self.reason.as_deref(),
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        if let Some(location) = self.location.and_then(|location| location.parse().ok()) {
-            headers.insert(LOCATION, location);
-        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
