@@ -5,6 +5,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use quicraft_manager::{ClusterNode, MetaCommand, MetaReply, NodeRecord};
 use serde::{Deserialize, Serialize};
 
 openraft::declare_raft_types!(
@@ -43,6 +44,14 @@ pub enum Command {
         /// The key, at least one byte.
         key: Bytes,
     },
+    /// Changes what the cluster is: its nodes and groups. Only the `meta` group gets it.
+    Meta(MetaCommand),
+}
+
+impl From<MetaCommand> for Command {
+    fn from(command: MetaCommand) -> Self {
+        Self::Meta(command)
+    }
 }
 
 impl Command {
@@ -60,14 +69,6 @@ impl Command {
     pub fn delete(key: impl Into<Bytes>) -> Self {
         Self::Delete { key: key.into() }
     }
-
-    /// The key that this command changes; it decides the group.
-    #[must_use]
-    pub const fn key(&self) -> &Bytes {
-        match self {
-            Self::Put { key, .. } | Self::Delete { key } => key,
-        }
-    }
 }
 
 /// Shows lengths, not contents: a log line must neither leak a value nor hold a megabyte.
@@ -83,6 +84,7 @@ impl fmt::Display for Command {
                 )
             }
             Self::Delete { key } => write!(f, "delete(key of {} bytes)", key.len()),
+            Self::Meta(command) => write!(f, "meta({command:?})"),
         }
     }
 }
@@ -94,25 +96,52 @@ impl fmt::Debug for Command {
 }
 
 /// The answer to an applied entry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Applied {
-    /// Whether the key had a value before; `false` for entries that carry no command.
+    /// Whether the key had a value before; `false` for entries that are about no key.
     pub existed: bool,
+    /// What came of a change of the cluster; only of [`Command::Meta`].
+    pub meta: Option<MetaReply>,
+}
+
+/// An answer that is not about the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is not one to a change of the cluster")]
+pub struct NotMeta;
+
+impl TryFrom<Applied> for MetaReply {
+    type Error = NotMeta;
+
+    fn try_from(applied: Applied) -> Result<Self, NotMeta> {
+        applied.meta.ok_or(NotMeta)
+    }
 }
 
 impl Applied {
     /// The answer of a command whose key did (`true`) or did not have a value before.
     #[must_use]
     pub const fn new(existed: bool) -> Self {
-        Self { existed }
+        Self {
+            existed,
+            meta: None,
+        }
+    }
+
+    /// The answer to a change of the cluster.
+    #[must_use]
+    pub const fn of_meta(reply: MetaReply) -> Self {
+        Self {
+            existed: false,
+            meta: Some(reply),
+        }
     }
 }
 
 /// What the membership of a group says of a node: where it is.
 ///
-/// Both addresses are in the membership, so that a follower can name the leader's HTTP address in
-/// a redirect without asking anybody.
+/// Both addresses are in the membership, so that every node knows where every other one serves
+/// clients without asking anybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KvNode {
@@ -133,8 +162,43 @@ impl KvNode {
     }
 }
 
+impl KvNode {
+    /// The same as the cluster keeps it: the HTTP address is what the store itself knows of a node.
+    #[must_use]
+    pub fn record(&self, node: u64) -> NodeRecord {
+        NodeRecord::new(node, [self.raft.clone()]).with_data(self.http.clone())
+    }
+}
+
+impl ClusterNode for KvNode {
+    fn of(record: &NodeRecord) -> Self {
+        let raft = record.addresses.first().cloned();
+        Self::new(raft.unwrap_or_default(), record.data.clone())
+    }
+}
+
 impl fmt::Display for KvNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "raft {}, http {}", self.raft, self.http)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_the_same_in_the_cluster_and_in_a_membership() {
+        let node = KvNode::new("h:1", "h:2");
+        let record = node.record(3);
+        record.validate().unwrap();
+        assert_eq!((record.node, KvNode::of(&record)), (3, node));
+    }
+
+    #[test]
+    fn only_an_answer_about_the_cluster_is_one() {
+        let done = MetaReply::Done;
+        assert_eq!(Applied::of_meta(done.clone()).try_into(), Ok(done));
+        assert_eq!(MetaReply::try_from(Applied::new(true)), Err(NotMeta));
     }
 }

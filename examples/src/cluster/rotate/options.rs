@@ -2,7 +2,7 @@
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::kv::store::limits::{GROUPS, VALUE_BYTES};
+use crate::kv::store::limits::{SHARDS, VALUE_BYTES};
 
 /// The flags of `kv-cluster rotate`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -12,7 +12,7 @@ pub struct RotateOptions {
     #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(2..=16))]
     pub nodes: u64,
     /// Raft groups that the keys are spread over; every node has all of them
-    #[arg(long, default_value_t = 4, value_parser = RangedU64ValueParser::<u64>::new().range(1..=GROUPS as u64))]
+    #[arg(long, default_value_t = 4, value_parser = RangedU64ValueParser::<u64>::new().range(1..=SHARDS as u64))]
     pub groups: u64,
     /// Calls between nodes each second beside Raft, of all nodes together
     #[arg(long, default_value_t = 1_000, value_parser = RangedU64ValueParser::<u64>::new().range(16..=100_000))]

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::store::limits::GROUPS;
+use super::store::limits::SHARDS;
 use super::types::KvNode;
 
 pub use self::address::{AddressError, check_address};
@@ -141,7 +141,7 @@ impl Config {
             calls_per_second,
             max_requests: usize::try_from(max_requests).unwrap_or(usize::MAX),
             nodes: nodes(node, own, &settings.peers)?,
-            groups: ranged("groups", settings.groups, 16, 1..=GROUPS as u64)?,
+            groups: ranged("groups", settings.groups, 16, 1..=SHARDS as u64)?,
             raft: raft_times(&settings)?,
             data: required("data", settings.data)?,
             certificates: CertificateFiles {

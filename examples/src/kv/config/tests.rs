@@ -162,13 +162,13 @@ fn numbers_are_checked_at_their_bounds() {
         error(|s| s.groups = Some(0)),
         ConfigError::OutOfRange { .. }
     ));
-    let past = GROUPS as u64 + 1;
+    let past = SHARDS as u64 + 1;
     assert!(matches!(
         error(|s| s.groups = Some(past)),
         ConfigError::OutOfRange { .. }
     ));
     let mut most = settings();
-    most.groups = Some(GROUPS as u64);
+    most.groups = Some(SHARDS as u64);
     Config::new(most).unwrap();
     assert!(matches!(
         error(|s| s.heartbeat_ms = Some(1000)),

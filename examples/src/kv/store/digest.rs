@@ -9,6 +9,7 @@
 //! | put | 1 | key length as u64 LE, key, value |
 //! | delete | 2 | key |
 //! | membership | 3 | the membership as bincode |
+//! | change of the cluster | 4 | the command as bincode |
 //!
 //! The term and the leader of an entry are left out: the digest says *what* was applied *where*,
 //! and a second run with other elections but the same entries has the same one. All entries count,
@@ -43,6 +44,10 @@ pub(super) fn chain(
         EntryPayload::Normal(Command::Delete { key }) => {
             hasher.update(&[2]);
             hasher.update(key);
+        }
+        EntryPayload::Normal(Command::Meta(command)) => {
+            hasher.update(&[4]);
+            hasher.update(&encode(group, "change of the cluster", command)?);
         }
         EntryPayload::Membership(membership) => {
             hasher.update(&[3]);

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use quicraft_manager::{Meta, MetaState};
 use redb::{Database, ReadableDatabase as _};
 
 use super::error::StoreError;
 use super::schema::{
-    DATA, LOG, MACHINE, MEMBERSHIP, META, Machine, MachineState, PURGED, VOTE, data_end, data_key,
-    decode, generation_of,
+    CLUSTER, DATA, LOG, MACHINE, MEMBERSHIP, META, Machine, MachineState, PURGED, VOTE, data_end,
+    data_key, decode, generation_of,
 };
 use super::snapshot::SnapshotFile;
 use super::sweep::Garbage;
@@ -23,6 +24,8 @@ pub(super) struct Group {
     machine: Mutex<Machine>,
     vote: Mutex<Option<Vote>>,
     pub(super) snapshot: Mutex<Option<SnapshotFile>>,
+    /// The cluster, if this is the group that holds it.
+    pub(super) cluster: Meta,
     next_generation: AtomicU64,
 }
 
@@ -123,6 +126,7 @@ impl Group {
             machine: Mutex::new(Machine { state, membership }),
             vote: Mutex::new(vote),
             snapshot: Mutex::new(snapshot),
+            cluster: Meta::restored(cluster(&tx, id, state.generation)?.unwrap_or_default()),
             next_generation: AtomicU64::new(newest + 1),
         };
         Ok((group, leftover))
@@ -155,6 +159,22 @@ impl Group {
     pub(super) fn new_generation(&self) -> u64 {
         self.next_generation.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// The cluster, as a generation of a group holds it.
+pub(super) fn cluster(
+    tx: &redb::ReadTransaction,
+    group: u64,
+    generation: u64,
+) -> Result<Option<MetaState>, StoreError> {
+    let data = tx
+        .open_table(DATA)
+        .map_err(StoreError::database("open a table"))?;
+    let row = data
+        .get(data_key(group, generation, CLUSTER).as_slice())
+        .map_err(StoreError::database("read the cluster"))?;
+    row.map(|row| decode(group, "cluster", row.value()))
+        .transpose()
 }
 
 /// The generations of which a group has rows; it jumps from one to the next, so the number of rows

@@ -16,7 +16,7 @@ use super::group::{Group, lock};
 use super::limits::{COMMIT_DEADLINE, GROUPS, QUEUE_BYTES};
 use super::operation::{Done, Message, Operation, Queued};
 use super::schema::{DATA, LOG, MACHINE, META, MachineState, data_key, decode};
-use super::snapshot::SnapshotFile;
+use super::snapshot::{SnapshotFile, remove};
 use super::sweep::Garbage;
 use super::writer::Counters;
 use crate::kv::folder::DataFolder;
@@ -58,6 +58,20 @@ impl Inner {
         }
         groups.insert(id, Arc::clone(&group));
         Ok(group)
+    }
+
+    /// Forgets everything of a group. Nobody may run it, or open it meanwhile.
+    pub(super) async fn erase(&self, id: u64) -> Result<(), StoreError> {
+        let group = self.group(id)?;
+        // First: a snapshot that is found later must not stand beside an empty log.
+        if let Some(snapshot) = lock(&group.snapshot).take() {
+            remove(&snapshot.path);
+        }
+        let generation = group.new_generation();
+        self.call(&group, 0, |done| Operation::Erase { generation, done })
+            .await?;
+        lock(&self.groups).remove(&id);
+        Ok(())
     }
 
     /// Rows that a crash left are removed when there is room in the queue, or by a later start.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::error::StoreError;
-use super::group::{Group, lock};
+use super::group::{Group, cluster, lock};
 use super::inner::{Inner, blocking};
 use super::limits::INSTALL_BYTES;
 use super::machine::GroupMachine;
@@ -66,9 +66,15 @@ impl GroupMachine {
             },
             membership: header.membership,
         };
+        let (store, id) = (Arc::clone(&self.store), self.group.id);
+        let cluster = blocking(move || cluster(&store.read()?, id, generation)).await?;
         self.store
             .call(&self.group, 0, |done| Operation::Switch { machine, done })
-            .await
+            .await?;
+        if let Some(cluster) = cluster {
+            self.group.cluster.install(cluster);
+        }
+        Ok(())
     }
 
     /// Reads on one thread, writes on the writer's; never more than a few batches in memory.

@@ -71,8 +71,16 @@ pub const SNAPSHOT_HEADER_BYTES: usize = 1024 * 1024;
 /// membership. Protects against a damaged length in the file.
 pub const RECORD_BYTES: usize = 8 * 1024 * 1024;
 
-/// Groups that one store serves; opening one more is refused.
-pub const GROUPS: usize = 4096;
+/// Groups that the keys can be spread over; a configuration with more is refused.
+pub const SHARDS: usize = 4096;
+
+/// Groups that one store serves, which are those of the keys and the one that holds the cluster;
+/// opening one more is refused.
+pub const GROUPS: usize = SHARDS + 1;
+
+/// What a change of the cluster counts for among the bytes that are applied together: about the
+/// largest record of a node.
+pub const META_BYTES: usize = 8 * 1024;
 
 /// Memory that redb may use as its cache, by default. Building or installing a snapshot fills it,
 /// so it is also most of what either adds to the memory of the process.

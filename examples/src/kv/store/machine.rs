@@ -11,7 +11,7 @@ use super::builder::GroupSnapshotBuilder;
 use super::error::StoreError;
 use super::group::{Group, lock};
 use super::inner::{Inner, blocking};
-use super::limits::{APPLY_BYTES, APPLY_ENTRIES};
+use super::limits::{APPLY_BYTES, APPLY_ENTRIES, META_BYTES};
 use super::operation::Operation;
 use crate::kv::types::{Command, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -68,6 +68,7 @@ impl Piece {
         self.bytes += match &entry.payload {
             EntryPayload::Normal(Command::Put { key, value }) => key.len() + value.len(),
             EntryPayload::Normal(Command::Delete { key }) => key.len(),
+            EntryPayload::Normal(Command::Meta(_)) => META_BYTES,
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
         };
         self.entries.push(entry);

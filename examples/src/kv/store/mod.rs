@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use quicraft_manager::Meta;
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 use tokio::sync::{Semaphore, mpsc};
@@ -214,6 +215,31 @@ impl Store {
             applied: state.applied,
             digest: state.digest,
         })
+    }
+
+    /// The cluster, as `group` has applied it; only of use for the group that holds it.
+    ///
+    /// Blocks on the database if the group is not open yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], when the group is not open yet and cannot be.
+    pub fn cluster(&self, group: u64) -> Result<Meta, StoreError> {
+        Ok(self.inner.group(group)?.cluster.clone())
+    }
+
+    /// Forgets log, vote, keys and snapshots of `group`, for good. Shut its Raft down before, and
+    /// do not open it until this is done. A group that there is not is forgotten already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; whether the group is forgotten is not known then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the group may be forgotten or not; call it again.
+    pub async fn erase(&self, group: u64) -> Result<(), StoreError> {
+        self.inner.erase(group).await
     }
 
     /// How much was written since the store was opened.

@@ -69,6 +69,9 @@ pub(super) enum Operation {
     Switch { machine: Machine, done: Done<()> },
     /// Removes rows that nobody reads; nobody waits.
     Remove { garbage: Garbage },
+    /// Forgets log, vote and state of a group that nobody runs; its rows from now on are of another
+    /// generation. Durable.
+    Erase { generation: u64, done: Done<()> },
 }
 
 impl Operation {
@@ -79,7 +82,8 @@ impl Operation {
             | Self::Truncate { .. }
             | Self::Purge { .. }
             | Self::Vote { .. }
-            | Self::Switch { .. } => true,
+            | Self::Switch { .. }
+            | Self::Erase { .. } => true,
             Self::Apply { .. } | Self::Load { .. } | Self::Remove { .. } => false,
         }
     }
@@ -88,7 +92,10 @@ impl Operation {
     pub(super) fn complete(self, result: Result<(), StoreError>) {
         match self {
             Self::Append { flushed, .. } => flushed.complete(result),
-            Self::Vote { done, .. } | Self::Load { done, .. } | Self::Switch { done, .. } => {
+            Self::Vote { done, .. }
+            | Self::Load { done, .. }
+            | Self::Switch { done, .. }
+            | Self::Erase { done, .. } => {
                 drop(done.send(result));
             }
             Self::Apply { answers, done, .. } => drop(done.send(result.map(|()| answers))),

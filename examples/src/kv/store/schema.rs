@@ -54,6 +54,10 @@ pub(super) struct Machine {
     pub(super) membership: StoredMembership,
 }
 
+/// The key under which [`DATA`] has the cluster, in the group that holds it. No client has a key of
+/// no bytes; so the cluster goes with the snapshots and generations as every other row does.
+pub(super) const CLUSTER: &[u8] = &[];
+
 /// The key of a row of [`DATA`].
 pub(super) fn data_key(group: u64, generation: u64, key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(16 + key.len());

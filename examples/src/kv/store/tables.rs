@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
+use quicraft_manager::Meta;
 use redb::{Table, WriteTransaction};
 
 use super::digest;
 use super::error::StoreError;
 use super::operation::{Operation, Queued};
 use super::schema::{
-    DATA, LOG, MACHINE, MEMBERSHIP, META, Machine, PURGED, VOTE, data_key, encode,
+    CLUSTER, DATA, LOG, MACHINE, MEMBERSHIP, META, Machine, MachineState, PURGED, VOTE, data_key,
+    encode,
 };
 use super::sweep::Garbage;
 use super::writer::Staged;
@@ -74,7 +76,8 @@ impl<'tx> Tables<'tx> {
                 let (_, machine) = staged
                     .entry(group)
                     .or_insert_with(|| (Arc::clone(&queued.group), queued.group.machine()));
-                *answers = self.apply(group, machine, entries)?;
+                let cluster = &queued.group.cluster;
+                *answers = self.apply(group, machine, cluster, entries)?;
             }
             Operation::Load {
                 generation, rows, ..
@@ -95,6 +98,13 @@ impl<'tx> Tables<'tx> {
                 });
             }
             Operation::Remove { garbage: rows } => garbage.push_back(*rows),
+            Operation::Erase { generation, .. } => {
+                garbage.push_back(Garbage::Generation {
+                    group,
+                    generation: queued.group.state().generation,
+                });
+                self.erase(group, *generation)?;
+            }
         }
         Ok(())
     }
@@ -104,10 +114,12 @@ impl<'tx> Tables<'tx> {
         &mut self,
         group: u64,
         machine: &mut Machine,
+        cluster: &Meta,
         entries: &[Entry],
     ) -> Result<Vec<Applied>, StoreError> {
         let mut answers = Vec::with_capacity(entries.len());
         let mut new_membership = false;
+        let mut new_cluster = false;
         let generation = machine.state.generation;
         for entry in entries {
             let index = entry.log_id.index;
@@ -120,31 +132,63 @@ impl<'tx> Tables<'tx> {
                     applied: applied.index,
                 });
             }
-            let existed = match &entry.payload {
-                EntryPayload::Blank => false,
-                EntryPayload::Normal(Command::Put { key, value }) => self
-                    .data
-                    .insert(data_key(group, generation, key).as_slice(), value.as_ref())
-                    .map_err(StoreError::database("put"))?
-                    .is_some(),
-                EntryPayload::Normal(Command::Delete { key }) => self
-                    .data
-                    .remove(data_key(group, generation, key).as_slice())
-                    .map_err(StoreError::database("delete"))?
-                    .is_some(),
+            let mut answer = Applied::default();
+            match &entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(Command::Put { key, value }) => {
+                    let row = data_key(group, generation, key);
+                    let old = self.data.insert(row.as_slice(), value.as_ref());
+                    answer.existed = old.map_err(StoreError::database("put"))?.is_some();
+                }
+                EntryPayload::Normal(Command::Delete { key }) => {
+                    let row = data_key(group, generation, key);
+                    let old = self.data.remove(row.as_slice());
+                    answer.existed = old.map_err(StoreError::database("delete"))?.is_some();
+                }
+                // It is seen before this transaction is committed. If that fails, the store takes
+                // nothing any more, and a restart applies it again.
+                EntryPayload::Normal(Command::Meta(command)) => {
+                    answer = Applied::of_meta(cluster.apply(command));
+                    new_cluster = true;
+                }
                 EntryPayload::Membership(membership) => {
                     machine.membership =
                         StoredMembership::new(Some(entry.log_id), membership.clone());
                     new_membership = true;
-                    false
                 }
-            };
+            }
             machine.state.digest = digest::chain(group, &machine.state.digest, entry)?;
             machine.state.applied = Some(entry.log_id);
-            answers.push(Applied::new(existed));
+            answers.push(answer);
+        }
+        if new_cluster {
+            let state = encode(group, "cluster", &*cluster.state())?;
+            let row = data_key(group, generation, CLUSTER);
+            self.data
+                .insert(row.as_slice(), state.as_slice())
+                .map(drop)
+                .map_err(StoreError::database("keep the cluster"))?;
         }
         self.record_machine(group, machine, new_membership)?;
         Ok(answers)
+    }
+
+    /// Leaves nothing of a group but the number of a generation that has no rows.
+    fn erase(&mut self, group: u64, generation: u64) -> Result<(), StoreError> {
+        self.log
+            .retain_in((group, 0)..=(group, u64::MAX), |_, _| false)
+            .map_err(StoreError::database("erase a log"))?;
+        for field in [VOTE, PURGED, MEMBERSHIP] {
+            self.meta
+                .remove((group, field))
+                .map(drop)
+                .map_err(StoreError::database("erase a record"))?;
+        }
+        let state = MachineState {
+            generation,
+            ..MachineState::default()
+        };
+        self.record(group, MACHINE, &encode(group, "machine state", &state)?)
     }
 
     fn record_machine(

@@ -237,6 +237,7 @@ fn publish(queued: &Queued) {
         | Operation::Apply { .. }
         | Operation::Load { .. }
         | Operation::Switch { .. }
-        | Operation::Remove { .. } => {}
+        | Operation::Remove { .. }
+        | Operation::Erase { .. } => {}
     }
 }
