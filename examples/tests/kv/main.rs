@@ -13,6 +13,7 @@ mod failing;
 mod folder;
 mod front;
 mod log;
+mod meta;
 mod network;
 mod sharing;
 mod snapshots;
