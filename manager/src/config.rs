@@ -40,6 +40,9 @@ pub struct RaftManagerConfig {
     /// processes that are started together are seldom further apart. Who comes later is taken in
     /// then.
     pub founding_patience: Duration,
+    /// How often the manager looks at all its groups and links, for events, metrics and the age of
+    /// what they show. Default 1 s; a change of leader, term or members is seen at once.
+    pub watch_interval: Duration,
 }
 
 impl Default for RaftManagerConfig {
@@ -55,6 +58,7 @@ impl Default for RaftManagerConfig {
             step_timeout: Duration::from_secs(10),
             change_timeout: Duration::from_secs(60),
             founding_patience: Duration::from_secs(5),
+            watch_interval: Duration::from_secs(1),
         }
     }
 }
@@ -94,6 +98,7 @@ impl RaftManagerConfig {
             ("ask_timeout", self.ask_timeout.is_zero()),
             ("step_timeout", self.step_timeout.is_zero()),
             ("change_timeout", self.change_timeout.is_zero()),
+            ("watch_interval", self.watch_interval.is_zero()),
         ];
         if let Some(&(setting, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(InvalidConfig::Zero { setting });
@@ -126,6 +131,7 @@ mod tests {
         assert_eq!(config.step_timeout, Duration::from_secs(10));
         assert_eq!(config.change_timeout, Duration::from_secs(60));
         assert_eq!(config.founding_patience, Duration::from_secs(5));
+        assert_eq!(config.watch_interval, Duration::from_secs(1));
     }
 
     #[test]
@@ -142,6 +148,7 @@ mod tests {
         assert!(of(|c| c.ask_timeout = Duration::ZERO).starts_with("ask_timeout"));
         assert!(of(|c| c.step_timeout = Duration::ZERO).starts_with("step_timeout"));
         assert!(of(|c| c.change_timeout = Duration::ZERO).starts_with("change_timeout"));
+        assert!(of(|c| c.watch_interval = Duration::ZERO).starts_with("watch_interval"));
         assert!(of(|c| c.retry_max = Duration::from_millis(19)).contains("20ms"));
         let mut equal = RaftManagerConfig::default();
         equal.retry_max = equal.retry_min;

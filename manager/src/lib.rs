@@ -41,6 +41,7 @@ pub mod raft_config;
 mod sessions;
 mod shard_family;
 mod shard_hash;
+mod watch;
 
 pub use cluster::{
     ChangeObserver, ChangeOptions, ChangePoint, ChangeReport, ChangeStep, ClusterError,
@@ -64,3 +65,8 @@ pub use meta::{
 pub use sessions::{ClientSession, CommandId, Delivery, SessionLimits, SessionTable, StaleCommand};
 pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutOfRange};
 pub use shard_hash::shard_hash;
+pub use watch::{
+    ClusterStatus, EVENTS_KEPT_MAX, Event, FollowerReport, FollowerSample, FormationStage,
+    GroupHealth, GroupReport, GroupSample, GroupView, HostFacts, LinkReport, LinkStanding, Liveness,
+    MemberView, NodeReport, NodeView, Problem, Reach, assemble,
+};

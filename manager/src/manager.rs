@@ -2,7 +2,7 @@
 //! group holds.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,17 +11,23 @@ use openraft::RaftTypeConfig;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use quicraft_transport::raft::SnapshotIo;
 use quicraft_transport::{GroupId, TransportHandle};
+use tokio::sync::broadcast;
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, FormationReport};
 use crate::config::{InvalidConfig, RaftManagerConfig};
 use crate::far::{FarGroup, RemoteGroup};
 use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
-use crate::{ClusterNode, GroupName, OperationError, StartGroupError};
+use crate::watch::{Event, NodeReport, Watched, Watcher};
+use crate::{ClusterNode, GroupName, Meta, OperationError, StartGroupError};
 
 /// Any number of Raft groups of any type configs on one transport.
 ///
-/// Cloning gives another handle on the same manager. Dropping handles stops nothing; call
-/// [`RaftManager::shut_down`] before the transport's own shutdown.
+/// Cloning gives another handle on the same manager. Dropping handles stops nothing but the task that
+/// watches the groups, with the last one; call [`RaftManager::shut_down`] before the transport's own
+/// shutdown.
+///
+/// A host that wants metrics installs its recorder of the `metrics` facade before it makes a manager:
+/// handles are made once.
 #[derive(Clone)]
 pub struct RaftManager {
     shared: Arc<Shared>,
@@ -32,6 +38,7 @@ struct Shared {
     config: Arc<RaftManagerConfig>,
     groups: Mutex<Groups>,
     cluster: Mutex<Option<Arc<Cluster>>>,
+    watcher: Watcher,
 }
 
 #[derive(Default)]
@@ -85,14 +92,40 @@ impl RaftManager {
         config: RaftManagerConfig,
     ) -> Result<Self, InvalidConfig> {
         config.validate()?;
-        Ok(Self {
-            shared: Arc::new(Shared {
+        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
+            let watched: Weak<dyn Watched> = Weak::<Shared>::clone(shared);
+            Shared {
+                watcher: Watcher::start(&transport, config.watch_interval, watched),
                 transport,
                 config: Arc::new(config),
                 groups: Mutex::default(),
                 cluster: Mutex::default(),
-            }),
-        })
+            }
+        });
+        Ok(Self { shared })
+    }
+
+    /// Everything that happens from now on in the groups of this node, and in the cluster as this
+    /// node knows it, up to [`EVENTS_KEPT_MAX`](crate::EVENTS_KEPT_MAX) events behind.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.watcher.events().subscribe()
+    }
+
+    /// What this node says of itself now: its machine, its groups, its links.
+    #[must_use]
+    pub fn report(&self) -> NodeReport {
+        self.shared.watcher.report(&*self.shared)
+    }
+
+    /// Raises an event of another part of the manager.
+    pub(crate) fn raise(&self, event: Event) {
+        self.shared.watcher.events().raise(event);
+    }
+
+    /// Follows the cluster as the `meta` group applies it, for events and for the report.
+    pub(crate) fn follow_meta(&self, meta: &Meta) {
+        self.shared.watcher.follow(meta);
     }
 
     /// Its settings.
@@ -132,9 +165,7 @@ impl RaftManager {
     }
 
     fn cluster_slot(&self) -> MutexGuard<'_, Option<Arc<Cluster>>> {
-        // It is set and taken in one step, whoever panicked.
-        let slot = self.shared.cluster.lock();
-        slot.unwrap_or_else(PoisonError::into_inner)
+        self.shared.cluster()
     }
 
     /// Starts a group on this node: peers reach it before it may campaign.
@@ -165,6 +196,11 @@ impl RaftManager {
             drop(group.shut_down().await);
             return Err(stopping);
         }
+        self.raise(Event::GroupOpened {
+            group: group.name().clone(),
+            id: group.id(),
+        });
+        self.shared.watcher.wake();
         Ok(group)
     }
 
@@ -232,6 +268,9 @@ impl RaftManager {
         // Its number stays taken until its Raft is down.
         let result = group.shut_down().await;
         self.groups().by_name.remove(name);
+        self.raise(Event::GroupClosed {
+            group: name.clone(),
+        });
         result
     }
 
@@ -312,13 +351,38 @@ impl RaftManager {
         }
         let results = self.for_all_groups(|group| Box::pin(async move { group.shut_down().await }));
         let results = results.await;
-        let mut groups = self.groups();
         for result in &results {
-            groups.by_name.remove(&result.group);
+            self.groups().by_name.remove(&result.group);
+            self.raise(Event::GroupClosed {
+                group: result.group.clone(),
+            });
         }
+        self.shared.watcher.stop();
         results
     }
 
+    fn running(&self) -> Vec<Arc<dyn GroupOperations>> {
+        self.shared.running()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.shared.groups()
+    }
+}
+
+impl Shared {
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        // A map is whole between two calls, whoever panicked.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cluster(&self) -> MutexGuard<'_, Option<Arc<Cluster>>> {
+        // It is set and taken in one step, whoever panicked.
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched for Shared {
     fn running(&self) -> Vec<Arc<dyn GroupOperations>> {
         let groups = self.groups();
         let running = groups.by_name.values().filter_map(|slot| match slot {
@@ -328,12 +392,9 @@ impl RaftManager {
         running.collect()
     }
 
-    fn groups(&self) -> MutexGuard<'_, Groups> {
-        // A map is whole between two calls, whoever panicked.
-        self.shared
-            .groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn formation(&self) -> Option<FormationReport> {
+        let cluster = self.cluster().as_ref().map(Arc::clone);
+        cluster.map(|cluster| cluster.report())
     }
 }
 

@@ -93,6 +93,7 @@ impl Cluster {
         factory: Arc<dyn GroupFactory>,
         entrance: Entrance,
     ) -> Result<Arc<Self>, ClusterError> {
+        manager.follow_meta(&meta);
         let (phase, _) = watch::channel(Phase::Asking(BTreeMap::new()));
         let cluster = Arc::new(Self {
             manager,

@@ -54,7 +54,7 @@ impl FormationReport {
     }
 
     /// What is not done, and why.
-    pub(super) fn pending(&self) -> BTreeMap<String, String> {
+    pub(crate) fn pending(&self) -> BTreeMap<String, String> {
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|(node, state)| (format!("node {node}"), state));
         let groups = self.groups.iter();

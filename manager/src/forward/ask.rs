@@ -64,6 +64,20 @@ pub(crate) async fn ask<T>(
 where
     T: Serialize + DeserializeOwned,
 {
+    let measure = origin.meter.begin(question.method);
+    let answered = answered(origin, guide, question).await;
+    measure.end(answered.as_ref().err());
+    answered
+}
+
+async fn answered<T>(
+    origin: &Origin,
+    guide: &impl Guide,
+    question: &Question<'_, '_, T>,
+) -> Result<(u64, T), RequestError>
+where
+    T: Serialize + DeserializeOwned,
+{
     let _turn = origin.admit()?;
     let started = Instant::now();
     let mut route = Route::new(origin.me(), origin.pause());

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::pause::Pause;
 use crate::config::RaftManagerConfig;
+use crate::watch::CommandMeter;
 use crate::{GroupName, NodeAt, RequestError};
 
 /// A group as this node asks for it.
@@ -16,6 +17,7 @@ pub(crate) struct Origin {
     pub(crate) id: GroupId,
     pub(crate) handle: TransportHandle,
     pub(crate) config: Arc<RaftManagerConfig>,
+    pub(crate) meter: CommandMeter,
     requests: Semaphore,
 }
 
@@ -28,6 +30,7 @@ impl Origin {
     ) -> Self {
         Self {
             requests: Semaphore::new(config.requests_max),
+            meter: CommandMeter::new(&name),
             name,
             id,
             handle,
@@ -55,6 +58,11 @@ impl Origin {
     /// Lets no request begin any more.
     pub(crate) fn close(&self) {
         self.requests.close();
+    }
+
+    /// Whether none may.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
     }
 
     pub(crate) fn pause(&self) -> Pause {

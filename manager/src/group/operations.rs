@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use openraft::RaftTypeConfig;
 use openraft::async_runtime::{Instant as _, WatchReceiver as _};
 use openraft::errors::{InitializeError, RaftError};
 use openraft::log_id::RaftLogId;
 use openraft::storage::RaftStateMachine;
 use quicraft_transport::GroupId;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::act::Stuck;
@@ -18,15 +20,17 @@ use super::{
     ActionOutcome, Changed, Group, GroupAction, GroupGoal, GroupInner, GroupProgress, Transferred,
     act, asked, change, leading, transfer,
 };
+use crate::watch::{self, GroupSample};
 use crate::{ClusterNode, GroupName, NodeRecord, OperationError};
 
 /// How a group stands on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// Its name.
     pub name: GroupName,
     /// Its number on the wire.
+    #[serde(with = "watch::number")]
     pub id: GroupId,
     /// Why it does not run any more, if it has failed.
     pub failure: Option<String>,
@@ -56,6 +60,12 @@ pub trait GroupOperations: Send + Sync + 'static {
     fn id(&self) -> GroupId;
     /// How it stands on this node.
     fn status(&self) -> GroupStatus;
+    /// The same with what changes all the time, and what a leader knows of the others. It does not
+    /// wait.
+    fn sample(&self) -> GroupSample;
+    /// Yields whenever its term, leader or members have changed, at once if they have since it
+    /// started, and ends with its Raft. Changes that nobody took in between are one.
+    fn moves(&self) -> BoxStream<'static, ()>;
     /// Takes it from the reach of peers and of this node's host, then shuts its Raft down. A second
     /// call finds nothing to do.
     ///
@@ -150,6 +160,14 @@ where
 
     fn status(&self) -> GroupStatus {
         status(&self.inner)
+    }
+
+    fn sample(&self) -> GroupSample {
+        watch::sample(&self.inner, status(&self.inner))
+    }
+
+    fn moves(&self) -> BoxStream<'static, ()> {
+        watch::moves(&self.inner)
     }
 
     fn shut_down(&self) -> BoxFuture<'_, Result<(), OperationError>> {

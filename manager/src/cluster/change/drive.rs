@@ -15,9 +15,21 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::control::wire::{Close, method};
 use crate::group::{GroupGoal, GroupStep};
 use crate::meta::{MetaCommand, MetaState, NodeRecord, NodeStanding};
-use crate::{GroupName, OperationError, control};
+use crate::{Event, GroupName, OperationError, control};
 
 impl Cluster {
+    /// A step was taken.
+    async fn taken(&self, point: ChangePoint, options: &ChangeOptions) {
+        if point.step != ChangeStep::AwaitLag {
+            self.manager.raise(Event::StepTaken {
+                node: point.node,
+                group: point.group.clone(),
+                step: point.step,
+            });
+        }
+        options.at(point).await;
+    }
+
     /// Notes a change in the meta group.
     pub(in crate::cluster) async fn note_step(
         &self,
@@ -41,7 +53,7 @@ impl Cluster {
             node: self.me(),
             waited: Duration::ZERO,
         })?;
-        options.at(point(true)).await;
+        self.taken(point(true), options).await;
         Ok(())
     }
 
@@ -63,6 +75,8 @@ impl Cluster {
             let joined = MetaCommand::Joined { node };
             self.note_step(node, ChangeStep::NoteMember, joined, options)
                 .await?;
+            let took = started.elapsed();
+            self.manager.raise(Event::NodeAdded { node, took });
         }
         Ok(ChangeReport {
             node,
@@ -85,9 +99,14 @@ impl Cluster {
             .await?;
         let meta = vec![self.meta_name.clone()];
         groups.extend(self.settle(node, meta, options).await?);
+        let again = self.meta.state().standing(node) == Some(NodeStanding::Removed);
         let left = MetaCommand::Left { node };
         self.note_step(node, ChangeStep::NoteRemoved, left, options)
             .await?;
+        if !again {
+            let took = started.elapsed();
+            self.manager.raise(Event::NodeRemoved { node, took });
+        }
         Ok(ChangeReport {
             node,
             groups,
@@ -112,7 +131,7 @@ impl Cluster {
             let waited = started.elapsed();
             return Err(ClusterError::NotSeated { node, waited });
         }
-        options.at(point(true)).await;
+        self.taken(point(true), options).await;
         Ok(())
     }
 
@@ -225,7 +244,7 @@ impl Cluster {
         }
         let changed = seen.change(goal, deadline).await?;
         if let Some(point) = point(&changed.step, true) {
-            options.at(point).await;
+            self.taken(point, options).await;
         }
         Ok(ChangeStep::of(&changed.step))
     }
@@ -302,7 +321,7 @@ impl Cluster {
                 "a node was not told that it is out of a group"
             ),
         }
-        options.at(point(true)).await;
+        self.taken(point(true), options).await;
     }
 }
 
