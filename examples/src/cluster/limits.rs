@@ -97,3 +97,7 @@ pub const HOLD: Duration = Duration::from_secs(1);
 
 /// Lines of each node's log that are shown when something failed.
 pub const LOG_LINES: usize = 30;
+
+/// Lines of a node's log that are shown of its panics: the first has the message and the place, and
+/// a few more say whether it was one panic or one after the other.
+pub const PANIC_LINES: usize = 5;

@@ -13,6 +13,7 @@ pub mod error;
 pub mod layout;
 pub mod limits;
 pub mod load;
+mod logs;
 pub mod nodes;
 pub mod observed;
 pub mod options;

@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::copy::copy;
 use super::error::{ClusterError, file};
 use super::layout::{CLUSTER, Layout};
-use super::limits::{KILL, LOG_LINES, STOP};
+use super::limits::{KILL, STOP};
+use super::logs::{last_lines, panics};
 use super::pause::{Pause, terminate};
 use crate::kv::process::ADDRESS_IN_USE;
 
@@ -454,21 +455,23 @@ impl Nodes {
         text.and_then(Result::ok).unwrap_or_default()
     }
 
+    /// Which nodes' logs tell of a panic, with the first lines that do.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        panics(self.all_logs())
+    }
+
     /// The last lines of every node's log.
     #[must_use]
     pub fn logs(&self) -> String {
-        let mut all = String::new();
-        for node in &self.nodes {
+        last_lines(self.all_logs())
+    }
+
+    fn all_logs(&self) -> impl Iterator<Item = (u64, String)> {
+        self.nodes.iter().map(|node| {
             let text = fs::read_to_string(node.log()).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(LOG_LINES)..);
-            all.push_str(&format!("--- the end of node {}'s log\n", node.id));
-            for line in last.unwrap_or_default() {
-                all.push_str(line);
-                all.push('\n');
-            }
-        }
-        all
+            (node.id, text)
+        })
     }
 
     /// Leaves the folder on the disk, and says where.

@@ -120,6 +120,7 @@ async fn supervise(job: &Job) -> Result<bool, ClusterError> {
             nodes.kill_all().await;
             if !matches!(error, ClusterError::Interrupted) {
                 eprint!("{}", nodes.logs());
+                tell(&nodes.panics());
             }
             return Err(error);
         }
@@ -135,9 +136,8 @@ async fn supervise(job: &Job) -> Result<bool, ClusterError> {
         () = signal.next() => {}
     }
     nodes.kill_all().await;
-    for fault in &faults {
-        eprintln!("kv-cluster: {fault}");
-    }
+    faults.extend(nodes.panics());
+    tell(&faults);
     if !faults.is_empty() {
         eprint!("{}", nodes.logs());
     }
@@ -145,6 +145,12 @@ async fn supervise(job: &Job) -> Result<bool, ClusterError> {
         eprintln!("their folder is kept: {}", nodes.keep().display());
     }
     Ok(faults.is_empty())
+}
+
+fn tell(faults: &[String]) {
+    for fault in faults {
+        eprintln!("kv-cluster: {fault}");
+    }
 }
 
 /// All steps of the main job in their order.

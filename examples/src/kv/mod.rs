@@ -13,6 +13,7 @@ pub mod host;
 pub mod http;
 mod links;
 pub mod node;
+mod panics;
 pub mod process;
 pub mod shard;
 pub mod status;

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use super::config::Settings;
 use super::config::{Config, ConfigError};
 use super::node::{Node, NodeError};
+use super::panics::log_panics;
 use super::stop::StopSignal;
 
 /// The exit code when another process has one of the node's addresses; all other failures are 1.
@@ -95,6 +96,7 @@ fn serve(args: NodeArgs) -> Result<(), ProcessError> {
         None => args.settings,
     };
     let config = Config::new(settings)?;
+    log_panics(config.node);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
