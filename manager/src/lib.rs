@@ -67,6 +67,6 @@ pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutO
 pub use shard_hash::shard_hash;
 pub use watch::{
     ClusterStatus, EVENTS_KEPT_MAX, Event, FollowerReport, FollowerSample, FormationStage,
-    GroupHealth, GroupReport, GroupSample, GroupView, HostFacts, LinkReport, LinkStanding, Liveness,
-    MemberView, NodeReport, NodeView, Problem, Reach, assemble,
+    GroupHealth, GroupReport, GroupSample, GroupView, HostFacts, LinkReport, LinkStanding,
+    Liveness, MemberView, NodeReport, NodeView, Problem, Reach, assemble,
 };

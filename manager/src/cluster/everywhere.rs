@@ -1,7 +1,7 @@
 //! What an operator asks of the groups of several nodes at once: each node does it and says what
 //! happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -12,6 +12,7 @@ use super::error::ClusterError;
 use crate::control::wire::{Act, method};
 use crate::group::{ActionOutcome, GroupAction};
 use crate::meta::GroupSelection;
+use crate::watch::{ClusterStatus, assemble};
 use crate::{GroupName, RaftManager, control};
 
 /// What came of an action in one group of one node.
@@ -35,6 +36,37 @@ pub struct NodeActed {
 }
 
 impl RaftManager {
+    /// The whole cluster: every node is asked for its report at once, and one that does not answer
+    /// before the deadline is named with why. True when nodes die: what is not answered is not
+    /// remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NotStarted`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn status(&self, deadline: Instant) -> Result<ClusterStatus, ClusterError> {
+        let cluster = self.cluster()?;
+        let state = cluster.meta().state();
+        let (me, handle) = (cluster.me(), cluster.handle());
+        let nodes = state.admitted().map(|entry| entry.record.node);
+        let asked = nodes.map(|node| async move {
+            let report = if node == me {
+                Ok(self.report())
+            } else {
+                let told = control::ask(handle, node, method::STATUS, &(), deadline);
+                told.await.map_err(|error| error.to_string())
+            };
+            (node, report)
+        });
+        let mut reports: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        // Also a node that the cluster does not know, or no more, says how it stands.
+        reports.entry(me).or_insert_with(|| Ok(self.report()));
+        Ok(assemble(reports, &state))
+    }
+
     /// Does something in these groups of this node, with a bound on the groups at a time.
     pub(crate) async fn act_here(
         &self,

@@ -45,6 +45,7 @@ impl Cluster {
             standing: NodeStanding::Removed,
         };
         tracing::warn!(target: "quicraft::cluster", node = self.me(), "{gone}");
+        self.manager.raise(crate::Event::RemovedFromCluster);
         self.phase.send_replace(Phase::Failed(gone));
     }
 

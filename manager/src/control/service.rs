@@ -54,6 +54,7 @@ impl Service for ControlService {
                     let acted = manager.act_here(&act.groups, act.action, context.deadline);
                     encoded(&acted.await)
                 }
+                method::STATUS => encoded(&cluster.manager().report()),
                 other => Err(Refusal::new(
                     RefusalCode::UnknownMethod,
                     format!("method {other} of the control service"),

@@ -23,6 +23,8 @@ pub(crate) mod method {
     pub(crate) const CLOSE: u16 = 3;
     /// Do this in your part of some groups. A list of [`GroupActed`](crate::GroupActed).
     pub(crate) const ACT: u16 = 4;
+    /// How do you stand? A [`NodeReport`](crate::NodeReport).
+    pub(crate) const STATUS: u16 = 5;
 }
 
 /// What a node says of itself, and what it knows of the one who asks.

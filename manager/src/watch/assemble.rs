@@ -15,11 +15,16 @@ use crate::{GroupName, GroupRecord, GroupRole, MetaState, NodeStanding};
 /// itself and a majority has acknowledged it within the election timeout, and a follower by what that
 /// leader sees of it.
 #[must_use]
-pub fn assemble(reports: BTreeMap<u64, Result<NodeReport, String>>, meta: &MetaState) -> ClusterStatus {
+pub fn assemble(
+    reports: BTreeMap<u64, Result<NodeReport, String>>,
+    meta: &MetaState,
+) -> ClusterStatus {
     let groups = groups(&reports, meta);
     let mut nodes = nodes(reports, meta);
     for node in &mut nodes {
-        let led = groups.iter().filter(|group| group.leader == Some(node.node));
+        let led = groups
+            .iter()
+            .filter(|group| group.leader == Some(node.node));
         node.leads = led.count();
     }
     ClusterStatus {
@@ -30,7 +35,10 @@ pub fn assemble(reports: BTreeMap<u64, Result<NodeReport, String>>, meta: &MetaS
     }
 }
 
-fn nodes(mut reports: BTreeMap<u64, Result<NodeReport, String>>, meta: &MetaState) -> Vec<NodeView> {
+fn nodes(
+    mut reports: BTreeMap<u64, Result<NodeReport, String>>,
+    meta: &MetaState,
+) -> Vec<NodeView> {
     let known = meta.admitted().map(|entry| entry.record.node);
     let answered = reports.iter().filter(|(_, report)| report.is_ok());
     let ids: BTreeSet<_> = known.chain(answered.map(|(&node, _)| node)).collect();
@@ -64,10 +72,14 @@ fn groups(reports: &BTreeMap<u64, Result<NodeReport, String>>, meta: &MetaState)
     }
     for (&node, report) in reports {
         for group in report.iter().flat_map(|report| &report.groups) {
-            said.entry(&group.status.name).or_default().insert(node, group);
+            said.entry(&group.status.name)
+                .or_default()
+                .insert(node, group);
         }
     }
-    let views = said.into_iter().map(|(name, said)| group(name, &said, meta));
+    let views = said
+        .into_iter()
+        .map(|(name, said)| group(name, &said, meta));
     views.collect()
 }
 
@@ -134,7 +146,11 @@ fn members(
             role,
             goal: goal.and_then(|goal| goal.role(node)),
             liveness: liveness(leads, seen, own, leader.is_some()),
-            lag_entries: if leads { Some(0) } else { seen.and_then(|it| it.lag_entries) },
+            lag_entries: if leads {
+                Some(0)
+            } else {
+                seen.and_then(|it| it.lag_entries)
+            },
             lag: seen.map(|seen| seen.lag),
             applied_index: own.and_then(|own| own.status.applied_index),
             failure,
@@ -228,7 +244,10 @@ fn problems(nodes: &[NodeView], groups: &[GroupView]) -> Vec<Problem> {
             GroupHealth::Degraded(dead) => of_group(None, format!("dead: {dead:?}")),
             GroupHealth::Leaderless => of_group(None, "nobody leads it".to_owned()),
             GroupHealth::Lost(dead) => {
-                of_group(None, format!("no majority of its voters is there; dead: {dead:?}"));
+                of_group(
+                    None,
+                    format!("no majority of its voters is there; dead: {dead:?}"),
+                );
             }
             GroupHealth::NotFounded => of_group(None, "it is not founded yet".to_owned()),
         }

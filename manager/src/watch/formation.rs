@@ -71,9 +71,8 @@ pub(crate) struct FormationTrack {
 
 impl FormationTrack {
     pub(crate) fn new() -> Self {
-        let gauges = FormationStage::ALL.map(
-            |stage| metrics::gauge!("quicraft_formation_state", "state" => stage.label()),
-        );
+        let gauges = FormationStage::ALL
+            .map(|stage| metrics::gauge!("quicraft_formation_state", "state" => stage.label()));
         let track = Self {
             stage: FormationStage::Idle,
             done: 0,
@@ -139,7 +138,9 @@ mod tests {
         assert_eq!(turn(&report), None);
         report.nodes.insert(3, pending());
         assert_eq!(turn(&report), Some((FormationStage::Forming, 2, 3)));
-        report.nodes.insert(3, FormationState::Failed("lost".to_owned()));
+        report
+            .nodes
+            .insert(3, FormationState::Failed("lost".to_owned()));
         assert_eq!(turn(&report), Some((FormationStage::Failed, 2, 3)));
     }
 }

@@ -78,7 +78,9 @@ impl FollowerGauges {
     }
 
     fn set(&self, follower: &FollowerReport) {
-        let entries = follower.lag_entries.map_or(f64::NAN, |entries| entries as f64);
+        let entries = follower
+            .lag_entries
+            .map_or(f64::NAN, |entries| entries as f64);
         self.lag_entries.set(entries);
         self.lag_seconds.set(follower.lag);
         let age = follower.since_acked.map(|age| age.as_secs_f64());
@@ -120,7 +122,8 @@ impl NodeGauges {
         self.leaderless.set(count(|group| {
             group.status.leader.is_none() && group.status.failure.is_none()
         }));
-        self.failed.set(count(|group| group.status.failure.is_some()));
+        self.failed
+            .set(count(|group| group.status.failure.is_some()));
     }
 }
 
@@ -146,7 +149,10 @@ impl LinkGauges {
     pub(crate) fn new(peer: u64, lanes: &[LaneStatus]) -> Self {
         let peer = peer.to_string();
         let of_lane = |lane: &LaneStatus| {
-            let labels = [("peer", peer.clone()), ("lane", lane.lane.name().to_owned())];
+            let labels = [
+                ("peer", peer.clone()),
+                ("lane", lane.lane.name().to_owned()),
+            ];
             LaneCounters {
                 sent_bytes: metrics::counter!("quicraft_lane_sent_bytes_total", &labels),
                 received_bytes: metrics::counter!("quicraft_lane_received_bytes_total", &labels),

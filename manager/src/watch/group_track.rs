@@ -90,7 +90,9 @@ impl GroupTrack {
         let last = self.last.as_ref();
         let mut elections = 0;
         if let Some(known) = last.filter(|known| known.status.term != status.term) {
-            let grown = term.zip(known.term).map(|(now, then)| now.saturating_sub(then));
+            let grown = term
+                .zip(known.term)
+                .map(|(now, then)| now.saturating_sub(then));
             elections = grown.unwrap_or(1);
             if let Some(term) = self.electing.take() {
                 events.push(Event::ElectionLost {
@@ -140,7 +142,9 @@ impl GroupTrack {
     }
 
     fn lead(&mut self, lead: &Lead, followers: &[FollowerSample]) -> Vec<FollowerReport> {
-        let leading = self.leading.get_or_insert_with(|| (lead.now, LogEnds::default()));
+        let leading = self
+            .leading
+            .get_or_insert_with(|| (lead.now, LogEnds::default()));
         let (since, ends) = leading;
         ends.note(lead.now, lead.last);
         let reports = followers.iter().map(|it| lead.report(it, *since, ends));

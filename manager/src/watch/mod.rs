@@ -24,9 +24,7 @@ pub use cluster_status::{
 pub use event::{EVENTS_KEPT_MAX, Event};
 pub use formation::FormationStage;
 pub use host::HostFacts;
-pub use report::{
-    FollowerReport, GroupReport, LinkReport, LinkStanding, Liveness, NodeReport,
-};
+pub use report::{FollowerReport, GroupReport, LinkReport, LinkStanding, Liveness, NodeReport};
 pub use sample::{FollowerSample, GroupSample};
 
 pub(crate) use meter::CommandMeter;

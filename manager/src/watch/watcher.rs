@@ -285,7 +285,10 @@ impl Watch {
         let node = self.transport.node_id().get();
         let meta = self.meta.get().map(Meta::state);
         let known = self.known();
-        let reports = known.groups.values().filter_map(|group| group.track.report());
+        let reports = known
+            .groups
+            .values()
+            .filter_map(|group| group.track.report());
         NodeReport {
             node,
             uid: meta.as_ref().map_or(0, |meta| meta.uid),
