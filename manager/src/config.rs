@@ -43,6 +43,19 @@ pub struct RaftManagerConfig {
     /// How often the manager looks at all its groups and links, for events, metrics and the age of
     /// what they show. Default 1 s; a change of leader, term or members is seen at once.
     pub watch_interval: Duration,
+    /// How long one group may take to get another leader, and to say how it stands. Default 5 s: a
+    /// transfer takes two round trips, and if it fails, an election with the presets for short
+    /// distances ends well before.
+    pub transfer_timeout: Duration,
+    /// Groups that a drain hands over at the same time. Default 4: 64 groups at a round trip of
+    /// 20 ms are drained in under a second, while four of them wait.
+    pub drain_parallelism: usize,
+    /// How long a node that stops tries to hand its groups to others. Default 5 s; what it leads then
+    /// is elected anew by the others. 0: it hands nothing over.
+    pub drain_timeout: Duration,
+    /// A voter that acknowledged nothing for longer is given no leadership. Default 3 s: longer than
+    /// the heartbeat interval and the round trip of any network that this is meant for.
+    pub candidate_silence_max: Duration,
 }
 
 impl Default for RaftManagerConfig {
@@ -59,6 +72,10 @@ impl Default for RaftManagerConfig {
             change_timeout: Duration::from_secs(60),
             founding_patience: Duration::from_secs(5),
             watch_interval: Duration::from_secs(1),
+            transfer_timeout: Duration::from_secs(5),
+            drain_parallelism: 4,
+            drain_timeout: Duration::from_secs(5),
+            candidate_silence_max: Duration::from_secs(3),
         }
     }
 }
@@ -99,6 +116,12 @@ impl RaftManagerConfig {
             ("step_timeout", self.step_timeout.is_zero()),
             ("change_timeout", self.change_timeout.is_zero()),
             ("watch_interval", self.watch_interval.is_zero()),
+            ("transfer_timeout", self.transfer_timeout.is_zero()),
+            ("drain_parallelism", self.drain_parallelism == 0),
+            (
+                "candidate_silence_max",
+                self.candidate_silence_max.is_zero(),
+            ),
         ];
         if let Some(&(setting, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(InvalidConfig::Zero { setting });
@@ -132,6 +155,10 @@ mod tests {
         assert_eq!(config.change_timeout, Duration::from_secs(60));
         assert_eq!(config.founding_patience, Duration::from_secs(5));
         assert_eq!(config.watch_interval, Duration::from_secs(1));
+        assert_eq!(config.transfer_timeout, Duration::from_secs(5));
+        assert_eq!(config.drain_parallelism, 4);
+        assert_eq!(config.drain_timeout, Duration::from_secs(5));
+        assert_eq!(config.candidate_silence_max, Duration::from_secs(3));
     }
 
     #[test]
@@ -149,6 +176,9 @@ mod tests {
         assert!(of(|c| c.step_timeout = Duration::ZERO).starts_with("step_timeout"));
         assert!(of(|c| c.change_timeout = Duration::ZERO).starts_with("change_timeout"));
         assert!(of(|c| c.watch_interval = Duration::ZERO).starts_with("watch_interval"));
+        assert!(of(|c| c.transfer_timeout = Duration::ZERO).starts_with("transfer_timeout"));
+        assert!(of(|c| c.drain_parallelism = 0).starts_with("drain_parallelism"));
+        assert!(of(|c| c.candidate_silence_max = Duration::ZERO).starts_with("candidate_silence"));
         assert!(of(|c| c.retry_max = Duration::from_millis(19)).contains("20ms"));
         let mut equal = RaftManagerConfig::default();
         equal.retry_max = equal.retry_min;

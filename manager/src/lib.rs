@@ -36,11 +36,13 @@ mod group;
 mod group_name;
 mod leaders;
 mod manager;
+mod many;
 mod meta;
 pub mod raft_config;
 mod sessions;
 mod shard_family;
 mod shard_hash;
+mod stopping;
 mod watch;
 
 pub use cluster::{
@@ -56,6 +58,7 @@ pub use group::{
     GroupRefusal, GroupSpec, GroupStatus, GroupStep, Proposed, RequestOptions, Transferred,
 };
 pub use group_name::{GroupName, InvalidGroupName};
+pub use leaders::LeaderMove;
 pub use manager::{GroupResult, RaftManager};
 pub use meta::{
     ClusterNode, DATA_BYTES_MAX, GroupRecord, GroupRole, GroupSelection, InvalidNode,
@@ -65,6 +68,7 @@ pub use meta::{
 pub use sessions::{ClientSession, CommandId, Delivery, SessionLimits, SessionTable, StaleCommand};
 pub use shard_family::{InvalidShardCount, NewFamilyError, ShardFamily, ShardOutOfRange};
 pub use shard_hash::shard_hash;
+pub use stopping::GroupStopped;
 pub use watch::{
     ClusterStatus, EVENTS_KEPT_MAX, Event, FollowerReport, FollowerSample, FormationStage,
     GroupHealth, GroupReport, GroupSample, GroupView, HostFacts, LinkReport, LinkStanding,

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt as _};
 use openraft::RaftTypeConfig;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use quicraft_transport::raft::SnapshotIo;
@@ -17,6 +15,7 @@ use crate::cluster::{Cluster, ClusterError, FormationReport};
 use crate::config::{InvalidConfig, RaftManagerConfig};
 use crate::far::{FarGroup, RemoteGroup};
 use crate::group::{Group, GroupOperations, GroupSpec, GroupStatus};
+use crate::many::each_group;
 use crate::watch::{Event, NodeReport, Watched, Watcher};
 use crate::{ClusterNode, GroupName, Meta, OperationError, StartGroupError};
 
@@ -142,7 +141,7 @@ impl RaftManager {
 
     /// The cluster, if it was begun.
     pub(crate) fn cluster(&self) -> Result<Arc<Cluster>, ClusterError> {
-        let cluster = self.cluster_slot();
+        let cluster = self.shared.cluster();
         cluster
             .as_ref()
             .map(Arc::clone)
@@ -157,15 +156,11 @@ impl RaftManager {
         if self.groups().stopping {
             return Err(ClusterError::ShuttingDown);
         }
-        let mut slot = self.cluster_slot();
+        let mut slot = self.shared.cluster();
         if slot.is_none() {
             *slot = Some(start()?);
         }
         Ok(())
-    }
-
-    fn cluster_slot(&self) -> MutexGuard<'_, Option<Arc<Cluster>>> {
-        self.shared.cluster()
     }
 
     /// Starts a group on this node: peers reach it before it may campaign.
@@ -314,54 +309,43 @@ impl RaftManager {
         T: Send + 'static,
         F: Fn(Arc<dyn GroupOperations>) -> BoxFuture<'static, Result<T, OperationError>>,
     {
-        // The futures are boxed one by one, because rustc cannot prove that a stream of closures over
-        // `dyn GroupOperations` is `Send`.
-        let pending: Vec<BoxFuture<'static, GroupResult<T>>> = self
+        // The futures are made one by one before the loop, because rustc cannot prove that a stream of
+        // closures over `dyn GroupOperations` is `Send`.
+        let pending: Vec<_> = self
             .running()
             .into_iter()
-            .map(|group| {
-                let name = group.name().clone();
-                let running = operation(group);
-                async move {
-                    GroupResult {
-                        group: name,
-                        result: running.await,
-                    }
-                }
-                .boxed()
-            })
+            .map(|group| (group.name().clone(), operation(group)))
             .collect();
-        stream::iter(pending)
-            .buffered(self.shared.config.parallelism)
-            .collect()
-            .await
+        each_group(pending, self.shared.config.parallelism, |done| done).await
     }
 
-    /// Starts no group any more, takes all groups from the reach of peers and of the host, and shuts
-    /// their Rafts down. Returns what came of each.
-    ///
-    /// # Cancel safety
-    ///
-    /// When it is dropped, call it again: it goes on.
-    pub async fn shut_down(&self) -> Vec<GroupResult<()>> {
+    /// Starts no group any more, and returns those that run.
+    pub(crate) fn begin_stopping(&self) -> Vec<Arc<dyn GroupOperations>> {
         self.groups().stopping = true;
-        let cluster = self.cluster_slot().take();
+        self.running()
+    }
+
+    /// Ends what the cluster has under way here: nobody is asked and nobody answered any more.
+    pub(crate) async fn end_cluster(&self) {
+        let cluster = self.shared.cluster().take();
         if let Some(cluster) = cluster {
             cluster.shut_down().await;
         }
-        let results = self.for_all_groups(|group| Box::pin(async move { group.shut_down().await }));
-        let results = results.await;
-        for result in &results {
-            self.groups().by_name.remove(&result.group);
+    }
+
+    /// Knows these groups no more, and looks at none of the others.
+    pub(crate) fn forget<'a>(&self, names: impl Iterator<Item = &'a GroupName>) {
+        for name in names {
+            self.groups().by_name.remove(name);
             self.raise(Event::GroupClosed {
-                group: result.group.clone(),
+                group: name.clone(),
             });
         }
         self.shared.watcher.stop();
-        results
     }
 
-    fn running(&self) -> Vec<Arc<dyn GroupOperations>> {
+    /// The groups that run here, in the order of their names.
+    pub(crate) fn running(&self) -> Vec<Arc<dyn GroupOperations>> {
         self.shared.running()
     }
 

@@ -37,6 +37,7 @@ pub use error::ClusterError;
 pub use everywhere::{GroupActed, NodeActed};
 pub(crate) use meta_group::MetaGroup;
 pub use report::{FormationReport, FormationState};
+pub(crate) use sight::SeenGroup;
 pub use spec::{ClusterSpec, FactoryError, GroupFactory};
 
 use crate::control::ControlService;

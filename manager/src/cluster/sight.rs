@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use quicraft_transport::GroupId;
 use tokio::time::Instant;
 
-use crate::group::{Changed, GroupGoal, GroupOperations, GroupProgress, Transferred};
+use crate::group::{Changed, GroupGoal, GroupOperations};
 use crate::{FarGroup, GroupName, OperationError, RaftManager, RemoteGroup};
 
 /// A group, here or elsewhere: what can be asked of its leader from any node.
@@ -20,13 +20,7 @@ pub(crate) enum SeenGroup {
 }
 
 impl SeenGroup {
-    pub(crate) fn name(&self) -> &GroupName {
-        match self {
-            Self::Here(group) => group.name(),
-            Self::Far(group) => group.name(),
-        }
-    }
-
+    /// Has its leader take the next step.
     pub(crate) fn change(
         &self,
         goal: GroupGoal,
@@ -35,27 +29,6 @@ impl SeenGroup {
         match self {
             Self::Here(group) => group.change(goal, deadline),
             Self::Far(group) => group.change(goal, deadline).boxed(),
-        }
-    }
-
-    pub(crate) fn progress(
-        &self,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<GroupProgress, OperationError>> {
-        match self {
-            Self::Here(group) => group.progress(deadline),
-            Self::Far(group) => group.progress(deadline).boxed(),
-        }
-    }
-
-    pub(crate) fn transfer(
-        &self,
-        to: u64,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<Transferred, OperationError>> {
-        match self {
-            Self::Here(group) => group.transfer(to, deadline),
-            Self::Far(group) => group.transfer(to, deadline).boxed(),
         }
     }
 }

@@ -9,4 +9,5 @@ mod wire;
 
 pub(crate) use ask::{Guide, Here, Question, ask};
 pub(crate) use origin::Origin;
+pub(crate) use pause::Pause;
 pub(crate) use wire::{Answer, method};

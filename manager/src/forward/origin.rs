@@ -2,9 +2,11 @@
 //! know what a request is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quicraft_transport::{GroupId, NodeId, TransportHandle};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
 
 use super::pause::Pause;
 use crate::config::RaftManagerConfig;
@@ -19,6 +21,8 @@ pub(crate) struct Origin {
     pub(crate) config: Arc<RaftManagerConfig>,
     pub(crate) meter: CommandMeter,
     requests: Semaphore,
+    /// Whether proposals and reads of the host are refused; what moves the group goes on.
+    refusing: AtomicBool,
 }
 
 impl Origin {
@@ -31,6 +35,7 @@ impl Origin {
         Self {
             requests: Semaphore::new(config.requests_max),
             meter: CommandMeter::new(&name),
+            refusing: AtomicBool::new(false),
             name,
             id,
             handle,
@@ -53,6 +58,33 @@ impl Origin {
                 limit: self.config.requests_max,
             },
         })
+    }
+
+    /// Lets no proposal and no read of the host begin any more.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the host may begin a proposal or a read.
+    pub(crate) fn accepts(&self) -> Result<(), RequestError> {
+        if self.refusing.load(Ordering::Relaxed) {
+            return Err(RequestError::Stopped {
+                group: self.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is under way, and returns how many requests are when the time is up.
+    pub(crate) async fn settle(&self, deadline: Instant) -> usize {
+        let all = self.config.requests_max;
+        let idle = self
+            .requests
+            .acquire_many(u32::try_from(all).unwrap_or(u32::MAX));
+        match timeout_at(deadline, idle).await {
+            Ok(_) => 0,
+            Err(_) => all.saturating_sub(self.requests.available_permits()),
+        }
     }
 
     /// Lets no request begin any more.

@@ -187,6 +187,7 @@ where
         command: C::D,
         options: RequestOptions,
     ) -> Result<Proposed<C>, RequestError> {
+        self.inner.origin.accepts()?;
         request::propose(&self.inner, command, options).await
     }
 
@@ -202,6 +203,7 @@ where
     ///
     /// Cancel safe.
     pub async fn read(&self, policy: ReadPolicy, deadline: Instant) -> Result<u64, RequestError> {
+        self.inner.origin.accepts()?;
         let (asked, point) = request::read_point(&self.inner, policy, deadline).await?;
         self.applied(asked, point, deadline).await
     }

@@ -66,6 +66,16 @@ pub trait GroupOperations: Send + Sync + 'static {
     /// Yields whenever its term, leader or members have changed, at once if they have since it
     /// started, and ends with its Raft. Changes that nobody took in between are one.
     fn moves(&self) -> BoxStream<'static, ()>;
+    /// Accepts no proposal and no read of this node's host any more. Those of peers are still served,
+    /// and the group can still be moved.
+    fn refuse_requests(&self);
+    /// Waits until the requests of this node's host are answered, and returns how many are not when
+    /// the time is up. To be called after [`GroupOperations::refuse_requests`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    fn settle(&self, deadline: Instant) -> BoxFuture<'_, usize>;
     /// Takes it from the reach of peers and of this node's host, then shuts its Raft down. A second
     /// call finds nothing to do.
     ///
@@ -168,6 +178,14 @@ where
 
     fn moves(&self) -> BoxStream<'static, ()> {
         watch::moves(&self.inner)
+    }
+
+    fn refuse_requests(&self) {
+        self.inner.origin.refuse();
+    }
+
+    fn settle(&self, deadline: Instant) -> BoxFuture<'_, usize> {
+        self.inner.origin.settle(deadline).boxed()
     }
 
     fn shut_down(&self) -> BoxFuture<'_, Result<(), OperationError>> {

@@ -3,5 +3,6 @@
 mod cluster;
 mod groups;
 mod host;
+mod leaders;
 mod requests;
 mod sessions;
