@@ -22,7 +22,7 @@ pub(crate) fn standing_changes(before: &MetaState, now: &MetaState, me: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GroupName, GroupSelection, Meta, MetaCommand, NewGroup, NodeRecord};
+    use crate::{GroupName, Meta, MetaCommand, MetaReply, NewGroup, NodeRecord};
 
     #[test]
     fn each_change_is_told_once_and_my_own_removal_at_last() {
@@ -37,7 +37,7 @@ mod tests {
             meta: NewGroup::new(name, [1]),
             groups: Vec::new(),
         };
-        assert_eq!(meta.apply(&found).to_string(), "done");
+        assert_eq!(meta.apply(&found), MetaReply::Done);
         let founded = meta.state();
         let changed = |node, from, to| Event::StandingChanged { node, from, to };
         let (joining, member) = (NodeStanding::Joining, NodeStanding::Member);
@@ -52,6 +52,5 @@ mod tests {
         let told = standing_changes(&founded, &gone, 2);
         assert_eq!(told, [removed.clone(), Event::RemovedFromCluster]);
         assert_eq!(standing_changes(&founded, &gone, 1), [removed]);
-        drop(GroupSelection::All);
     }
 }
