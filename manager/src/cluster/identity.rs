@@ -196,6 +196,7 @@ mod tests {
     const JOINING: Option<NodeStanding> = Some(NodeStanding::Joining);
     const MEMBER: Option<NodeStanding> = Some(NodeStanding::Member);
 
+    /// M5: one founds, and only where nobody has.
     #[test]
     fn only_the_lowest_founds_and_only_when_all_are_empty() {
         assert_eq!(of(1, [empty(), empty()]), Verdict::Found { uid: 0 });
@@ -218,6 +219,7 @@ mod tests {
         assert_eq!(judge(&begun, &heard), Verdict::Found { uid: 7 });
     }
 
+    /// M3, M4: who was seated and is empty has lost its disk.
     #[test]
     fn one_that_joins_is_let_in_once_and_a_lost_disk_never() {
         let sit = Verdict::Sit { uid: 7, via: 2 };

@@ -65,3 +65,62 @@ pub(crate) struct Act {
     pub(crate) groups: GroupSelection,
     pub(crate) action: GroupAction,
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use quicraft_transport::raft::{Codec as _, RaftCodec};
+
+    use super::*;
+    use crate::forward::method as group;
+
+    fn bytes(value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        RaftCodec::encode(value, &mut bytes).unwrap();
+        bytes.to_vec()
+    }
+
+    /// M1: the numbers of the methods, and of the node itself.
+    #[test]
+    fn methods_keep_their_numbers() {
+        let of_groups = [
+            group::PROPOSE,
+            group::READ_POINT,
+            group::CHANGE,
+            group::PROGRESS,
+            group::TRANSFER,
+        ];
+        assert_eq!(of_groups, [0x100, 0x101, 0x102, 0x103, 0x104]);
+        let of_nodes = [
+            method::IDENTITY,
+            method::SEAT,
+            method::CLOSE,
+            method::ACT,
+            method::STATUS,
+        ];
+        assert_eq!(of_nodes, [1, 2, 3, 4, 5]);
+        assert_eq!(CONTROL.get(), u64::MAX);
+    }
+
+    /// M3, M4: the bytes, which a change of version must not change by accident.
+    #[test]
+    fn identities_and_seats_keep_their_bytes() {
+        let empty = Identity::Empty {
+            configured: BTreeSet::from([1, 2]),
+        };
+        assert_eq!(bytes(&empty), [0, 2, 1, 2]);
+        assert_eq!(bytes(&Identity::Starting { uid: 7 }), [1, 7]);
+        let cluster = Identity::Cluster {
+            uid: 7,
+            standing: Some(NodeStanding::Member),
+            seated: true,
+        };
+        assert_eq!(bytes(&cluster), [2, 7, 1, 1, 1]);
+        assert_eq!(bytes(&Seated::Done { floor: 9 }), [0, 9]);
+        let close = Close {
+            group: GroupName::parse("a/1").unwrap(),
+            id: 3,
+        };
+        assert_eq!(bytes(&close), [3, b'a', b'/', b'1', 3]);
+    }
+}

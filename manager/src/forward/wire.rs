@@ -101,6 +101,7 @@ impl<T: Serialize + DeserializeOwned> Answer<T> {
 mod tests {
     use super::*;
 
+    /// M2: a tag and a value.
     #[test]
     fn answers_are_read_as_they_were_written() {
         let answers = [
@@ -149,11 +150,11 @@ mod tests {
         let node = NodeRecord::new(4, ["a:1"]);
         assert_eq!(
             bytes(&GroupGoal::new(node.clone(), Some(GroupRole::Learner))),
-            [4, 1, 3, b'a', b':', b'1', 0, 0, 1, 1]
+            [4, 1, 3, b'a', b':', b'1', 0, 0, 1, 1, 0]
         );
         assert_eq!(
-            bytes(&GroupGoal::new(node, None)),
-            [4, 1, 3, b'a', b':', b'1', 0, 0, 0]
+            bytes(&GroupGoal::new(node, None).dry()),
+            [4, 1, 3, b'a', b':', b'1', 0, 0, 0, 1]
         );
         let changed = |step| Changed {
             step,

@@ -246,6 +246,14 @@ pub enum MetaRefusal {
         /// The node.
         node: u64,
     },
+    /// A seated node is to found a group, and might have done so on its own disk.
+    #[error("node {node} is to found group {group}; wait until it has, or delete the group")]
+    Unfounded {
+        /// The group.
+        group: GroupName,
+        /// The node.
+        node: u64,
+    },
     /// The `meta` group has all nodes and stays.
     #[error("group {group} holds the cluster itself: it has every node, and stays")]
     Meta {

@@ -266,6 +266,7 @@ impl MetaState {
         }
         let all: Vec<_> = self.groups.keys().cloned().collect();
         self.check_voters_left(node, &all)?;
+        self.check_founds_none(node, &all)?;
         for group in self.groups.values_mut() {
             group.place(node, None);
         }
@@ -318,6 +319,7 @@ impl MetaState {
         }
         if role != Some(GroupRole::Voter) {
             self.check_voters_left(node, &names)?;
+            self.check_founds_none(node, &names)?;
         }
         for name in names {
             self.group_mut(&name)?.place(node, role);
@@ -402,6 +404,20 @@ impl MetaState {
         last.map_or(Ok(()), |group| {
             let group = group.clone();
             Err(MetaRefusal::LastVoter { group, node })
+        })
+    }
+
+    fn check_founds_none(&self, node: u64, groups: &[GroupName]) -> Result<(), MetaRefusal> {
+        if !self.nodes.get(&node).is_some_and(|entry| entry.seated) {
+            return Ok(());
+        }
+        let founds = groups.iter().find(|&name| {
+            let group = self.groups.get(name);
+            group.is_some_and(|group| group.founder == node && !group.founded)
+        });
+        founds.map_or(Ok(()), |group| {
+            let group = group.clone();
+            Err(MetaRefusal::Unfounded { group, node })
         })
     }
 

@@ -135,6 +135,8 @@ fn two_nodes_never_have_one_address() {
 #[test]
 fn no_group_loses_its_last_voter() {
     let mut state = founded();
+    let group = name("orders/0");
+    state.apply(&MetaCommand::GroupFounded { group }).unwrap();
     for node in [2, 3] {
         state.apply(&MetaCommand::Leave { node }).unwrap();
     }
@@ -193,12 +195,24 @@ fn the_last_voter_of_meta_and_the_first_learner() {
     assert_eq!(state.groups[&name("orders/0")].voters.len(), 8);
 }
 
+/// One that never came cannot have founded anything; one that came might have, on its own disk.
 #[test]
-fn a_founder_that_leaves_before_it_founded_is_followed_by_another() {
+fn only_a_founder_that_never_came_is_followed_by_another() {
     let mut state = founded();
+    let group = name("orders/0");
+    let refused = state.apply(&MetaCommand::Leave { node: 1 });
+    let unfounded = MetaRefusal::Unfounded {
+        group: group.clone(),
+        node: 1,
+    };
+    assert_eq!(refused, Err(unfounded));
+    state.groups.get_mut(&group).unwrap().founder = 2;
+    state.apply(&MetaCommand::Leave { node: 2 }).unwrap();
+    let record = &state.groups[&group];
+    assert_eq!((record.founder, record.founded), (1, false));
+    let founded = MetaCommand::GroupFounded { group };
+    state.apply(&founded).unwrap();
     state.apply(&MetaCommand::Leave { node: 1 }).unwrap();
-    let group = &state.groups[&name("orders/0")];
-    assert_eq!((group.founder, group.founded), (2, false));
 }
 
 fn commands() -> impl Strategy<Value = MetaCommand> {
