@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::action::{ActionOutcome, GroupAction};
 use super::goal::{GroupRefusal, Transferred};
-use super::leading::{leading, view};
-use super::transfer::{hand_over, silence};
+use super::plan::View;
+use super::transfer::{Unfit, hand_over, once_fit, silence};
 
 /// Why an action came to no outcome.
 pub(super) enum Stuck {
@@ -159,25 +159,27 @@ where
     C: RaftTypeConfig<NodeId = u64>,
     SM: RaftStateMachine<C>,
 {
-    let metrics = match leading(raft) {
-        Ok(metrics) => metrics,
-        Err(leader) => {
-            return Ok(nothing(leader.map_or_else(
-                || "it does not lead".to_owned(),
-                |leader| format!("it does not lead: node {leader} does"),
-            )));
+    let choose = |view: &View| {
+        let to = view.successor()?;
+        Ok((view.me, to))
+    };
+    let (me, to) = match once_fit(raft, lag_max, deadline, choose).await {
+        Ok(chosen) => chosen,
+        Err(Unfit::NotLeader(None)) => return Ok(nothing("it does not lead")),
+        Err(Unfit::NotLeader(Some(leader))) => {
+            return Ok(nothing(format!("it does not lead: node {leader} does")));
+        }
+        Err(Unfit::Refused(refusal)) => {
+            return Ok(nothing(format!("nobody else could lead: {refusal}")));
         }
     };
-    let Some(to) = view(&metrics, silence(raft), lag_max).successor() else {
-        return Ok(nothing("no other voter follows closely enough to lead"));
-    };
-    match hand_over(raft, metrics.id, to, deadline).await {
+    match hand_over(raft, me, to, deadline).await {
         Ok(Transferred { to, .. }) => Ok(ActionOutcome::SteppedDown { leader: to }),
         // Another one than the one that was meant: the node has stepped down all the same.
         Err(GroupRefusal::NotTransferred {
             leader: Some(leader),
             ..
-        }) if leader != metrics.id => Ok(ActionOutcome::SteppedDown { leader }),
+        }) if leader != me => Ok(ActionOutcome::SteppedDown { leader }),
         Err(_) => Err(Stuck::Late),
     }
 }

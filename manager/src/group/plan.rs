@@ -59,11 +59,17 @@ impl View {
     }
 
     /// The voter other than the leader that follows most closely, if any does closely enough.
-    pub(crate) fn successor(&self) -> Option<u64> {
-        let voters = self.configs.last()?.iter().copied();
+    pub(crate) fn successor(&self) -> Result<u64, GroupRefusal> {
+        let voters = self.configs.last().into_iter().flatten().copied();
         let others = voters.filter(|&node| node != self.me);
-        let close = others.filter_map(|node| Some((self.close(node).ok()?, node)));
-        close.min().map(|(_, node)| node)
+        // One that is close comes before one that is not, which comes before one that is not heard of.
+        let first = others.min_by_key(|&node| match self.close(node) {
+            Ok(lag) => (0, lag, node),
+            Err(Some(lag)) => (1, lag, node),
+            Err(None) => (2, 0, node),
+        });
+        let node = first.ok_or(GroupRefusal::LastVoter { node: self.me })?;
+        self.may_lead(node).map(|()| node)
     }
 
     /// Whether leadership may be handed to a node.
@@ -118,9 +124,7 @@ fn without(view: &View, node: u64, step: GroupStep) -> Result<GroupStep, Held> {
     }
     let to = view.successor();
     to.map(|to| GroupStep::MoveLeader { to })
-        .ok_or(Held::NotNow(
-            "no other voter follows closely enough to lead",
-        ))
+        .map_err(|_| Held::NotNow("no other voter follows closely enough to lead"))
 }
 
 #[cfg(test)]

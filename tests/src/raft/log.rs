@@ -14,7 +14,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::{LogState, OptionalSend, RaftLogReader, RaftTypeConfig};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::types::TypeConfig;
 
@@ -43,6 +43,7 @@ struct Disk<C: RaftTypeConfig> {
     /// The first index that a power loss would take.
     unflushed_from: u64,
     flush_delay: Duration,
+    append_delay: Duration,
     /// When the last flush that was started ends: no write is done before one that came earlier.
     flushed_at: Option<Instant>,
     /// The flushes that have not ended, aborted with the last clone of the log.
@@ -58,6 +59,7 @@ impl<C: RaftTypeConfig> Default for Disk<C> {
             entries: BTreeMap::new(),
             unflushed_from: 0,
             flush_delay: Duration::ZERO,
+            append_delay: Duration::ZERO,
             flushed_at: None,
             flushes: JoinSet::new(),
         }
@@ -78,6 +80,12 @@ impl<C: RaftTypeConfig> MemLog<C> {
     /// done, but is not itself delayed.
     pub fn set_flush_delay(&self, delay: Duration) {
         self.disk().flush_delay = delay;
+    }
+
+    /// How long from now on the Raft itself waits for an append to be taken, doing nothing else: a
+    /// disk whose queue is full.
+    pub fn set_append_delay(&self, delay: Duration) {
+        self.disk().append_delay = delay;
     }
 
     /// Loses the entries that were appended and not flushed, as a machine without power does.
@@ -107,6 +115,7 @@ impl<C: RaftTypeConfig> MemLog<C> {
             entries: disk.entries.clone(),
             unflushed_from: disk.unflushed_from,
             flush_delay: disk.flush_delay,
+            append_delay: disk.append_delay,
             ..Disk::default()
         };
         Self {
@@ -214,6 +223,10 @@ impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
         I: IntoIterator<Item = EntryOf<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let taken = self.disk().append_delay;
+        if !taken.is_zero() {
+            sleep(taken).await;
+        }
         let now = Instant::now();
         let mut disk = self.disk();
         let last = disk.append(entries);

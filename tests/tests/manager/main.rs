@@ -1,8 +1,14 @@
 //! The promises of the manager, held in simulation: real quinn, virtual time, three nodes.
 
+mod actions;
 mod cluster;
+mod far;
 mod groups;
 mod host;
 mod leaders;
+mod load;
+mod membership;
 mod requests;
 mod sessions;
+mod transfer;
+mod weaknesses;
