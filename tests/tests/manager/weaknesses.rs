@@ -237,9 +237,9 @@ async fn w11_a_former_leader_forwards() {
     // Cut off while another one was elected.
     isolate(&managed, follower);
     let other = 6 - follower - leader;
-    let written = managed
-        .group(other)
-        .propose(Command::new("b"), until(LIMIT));
+    // The first attempt may have been on its way to the one that is cut off.
+    let options = until(LIMIT).idempotent();
+    let written = managed.group(other).propose(Command::new("b"), options);
     assert_ne!(written.await.expect("two are left").leader, follower);
     assert_eq!(managed.members[&follower].leader(), Some(follower));
     managed.cluster.switch.heal();
@@ -300,9 +300,11 @@ async fn w14_a_leader_that_is_cut_off_serves_no_read() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
     let (follower, leader) = managed.follower_and_leader().await;
     isolate(&managed, leader);
+    // The first attempt may have been on its way to the one that is cut off.
+    let options = until(LIMIT).idempotent();
     let written = managed
         .group(follower)
-        .propose(Command::new("new"), until(LIMIT));
+        .propose(Command::new("new"), options);
     assert_ne!(written.await.expect("two are left").leader, leader);
     assert_eq!(managed.members[&leader].leader(), Some(leader));
     for policy in [ReadPolicy::ReadIndex, ReadPolicy::LeaseRead] {
