@@ -1,16 +1,19 @@
 //! What has changed in a group since it was last looked at. Pure: samples and the time come in,
 //! events and a report come out.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::event::Event;
-use super::log_ends::LogEnds;
-use super::report::{FollowerReport, GroupReport, Liveness};
-use super::sample::{FollowerSample, GroupSample};
 use crate::GroupStatus;
+use crate::watch::event::Event;
+use crate::watch::log_ends::LogEnds;
+use crate::watch::report::{FollowerReport, GroupReport, Liveness};
+use crate::watch::sample::{FollowerSample, GroupSample};
 
 /// What is remembered of a group.
 #[derive(Debug, Default)]

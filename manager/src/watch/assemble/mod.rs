@@ -1,12 +1,15 @@
 //! Puts the reports of all nodes together. Pure: what they say comes in, with why the silent ones say
 //! nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cluster_status::{
+use crate::watch::cluster_status::{
     ClusterStatus, GroupHealth, GroupView, MemberView, NodeView, Problem, Reach,
 };
-use super::report::{FollowerReport, GroupReport, Liveness, NodeReport};
+use crate::watch::report::{FollowerReport, GroupReport, Liveness, NodeReport};
 use crate::{GroupName, GroupRecord, GroupRole, MetaState, NodeStanding};
 
 /// The cluster, from what every node has answered, or why it has not.
