@@ -5,6 +5,7 @@
 //! compiler or clippy already holds does not stand here.
 
 mod documents;
+mod metrics;
 mod protocol;
 mod rule;
 mod sabotages;
