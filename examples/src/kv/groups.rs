@@ -6,17 +6,27 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use quicraft_manager::{
-    Group, GroupName, GroupSpec, NewFamilyError, RaftManager, ShardFamily, StartGroupError,
+    FactoryError, Group, GroupFactory, GroupName, GroupSpec, InvalidGroupName, Meta,
+    NewFamilyError, RaftManager, ShardFamily, StartGroupError,
 };
 use quicraft_transport::GroupId;
 use quicraft_transport::raft::FileSnapshots;
 
-use super::store::{GroupMachine, Store, StoreError};
+use super::store::limits::SHARDS;
+use super::store::{GroupLog, GroupMachine, Store, StoreError};
 use super::types::TypeConfig;
 
 /// The family of the groups that hold keys: `kv/0`, `kv/1` and so on.
 pub const FAMILY: &str = "kv";
+
+/// The number of the group that holds the cluster: one more than the last that a shard can have.
+pub const META: u64 = SHARDS as u64;
+
+/// What the manager needs to run a group of the store.
+pub type KvSpec = GroupSpec<GroupLog, GroupMachine, FileSnapshots>;
 
 /// A group of the store, as the manager runs it.
 pub type KvGroup = Group<TypeConfig, GroupMachine>;
@@ -46,9 +56,12 @@ pub enum OpenError {
     /// The manager does not start it.
     #[error(transparent)]
     Start(#[from] StartGroupError),
+    /// Its name cannot be.
+    #[error(transparent)]
+    Name(#[from] InvalidGroupName),
 }
 
-/// The groups that run on this node, by their numbers. Cloning gives another handle on the same ones.
+/// The groups with keys that run on this node, by their numbers. Cloning gives another handle on the same ones.
 ///
 /// A group has one number everywhere: in the store, on the wire, and, for a shard, in its name.
 #[derive(Debug, Clone)]
@@ -70,13 +83,35 @@ impl Groups {
         }
     }
 
-    /// Starts a group on what the store has of it.
-    pub(super) async fn open(
+    /// What the group that holds the cluster is started with, and the cluster as it is applied here.
+    pub(super) async fn meta(&self) -> Result<(KvSpec, Meta), OpenError> {
+        let name = meta_name()?;
+        let spec = self.spec(name.clone(), META).await?;
+        let cluster = self.store.cluster(META);
+        let cluster = cluster.map_err(|source| OpenError::Store {
+            group: name,
+            source,
+        })?;
+        Ok((spec, cluster))
+    }
+
+    /// Starts a group on what the store has of it. One that runs goes on.
+    async fn start(
         &self,
         manager: &RaftManager,
         name: GroupName,
         id: u64,
-    ) -> Result<KvGroup, OpenError> {
+    ) -> Result<(), OpenError> {
+        let spec = self.spec(name, id).await?;
+        match manager.start_group(spec).await {
+            Ok(group) => drop(self.lock().insert(id, group)),
+            Err(StartGroupError::NameTaken { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn spec(&self, name: GroupName, id: u64) -> Result<KvSpec, OpenError> {
         let store = self.store.clone();
         let opened = tokio::task::spawn_blocking(move || store.group(id)).await;
         let opened = opened.map_err(|error| OpenError::Task {
@@ -87,17 +122,14 @@ impl Groups {
             group: name.clone(),
             source,
         })?;
-        let spec = GroupSpec::new(
+        Ok(GroupSpec::new(
             name,
             GroupId::new(id),
             Arc::clone(&self.raft),
             log,
             machine,
             self.snapshots.clone(),
-        );
-        let group = manager.start_group(spec).await?;
-        self.lock().insert(id, group.clone());
-        Ok(group)
+        ))
     }
 
     /// The group of this number, if it runs here.
@@ -116,6 +148,36 @@ impl Groups {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, KvGroup>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl GroupFactory for Groups {
+    fn open(
+        &self,
+        manager: RaftManager,
+        name: GroupName,
+        id: GroupId,
+    ) -> BoxFuture<'static, Result<(), FactoryError>> {
+        let groups = self.clone();
+        async move { Ok(groups.start(&manager, name, id.get()).await?) }.boxed()
+    }
+
+    fn destroy(
+        &self,
+        _name: GroupName,
+        id: GroupId,
+    ) -> BoxFuture<'static, Result<(), FactoryError>> {
+        let groups = self.clone();
+        async move {
+            groups.lock().remove(&id.get());
+            Ok(groups.store.erase(id.get()).await?)
+        }
+        .boxed()
+    }
+}
+
+/// The name of the group that holds the cluster.
+pub(super) fn meta_name() -> Result<GroupName, InvalidGroupName> {
+    GroupName::single("meta")
 }
 
 /// The family of `groups` groups that hold keys.

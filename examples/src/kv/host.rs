@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use openraft::SnapshotPolicy;
-use openraft::errors::{InitializeError, RaftError};
 use quicraft_manager::{
-    GroupName, InvalidConfig, NewFamilyError, OperationError, RaftManager, RaftManagerConfig,
-    ShardFamily,
+    ClusterError, ClusterSpec, InvalidConfig, Meta, NewFamilyError, NewGroup, OperationError,
+    RaftManager, RaftManagerConfig, ShardFamily,
 };
 use quicraft_transport::TransportHandle;
 use quicraft_transport::raft::FileSnapshots;
@@ -29,8 +26,8 @@ const SNAPSHOT_PROGRESS: Duration = Duration::from_secs(10);
 /// which loses nothing, because everything acknowledged is on the disk.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
-/// Groups that are opened at the same time.
-const OPENING: usize = 16;
+/// How long one look at the forming cluster takes; another follows.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Why a node does not start or stop.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +48,9 @@ pub enum HostError {
     /// A group does not open.
     #[error("a group does not open")]
     Open(#[from] OpenError),
-    /// A group is not founded.
-    #[error("group {group} is not founded: {reason}")]
-    Found {
-        /// The group.
-        group: GroupName,
-        /// What openraft says.
-        reason: String,
-    },
+    /// The cluster does not take this node, or cannot be.
+    #[error("this node is in no cluster")]
+    Cluster(#[from] ClusterError),
     /// Groups did not shut down.
     #[error("{count} groups did not shut down, among them")]
     Shutdown {
@@ -81,19 +73,22 @@ pub struct KvHost {
     family: ShardFamily,
     manager: RaftManager,
     groups: Groups,
+    cluster: Meta,
     stopping: AtomicBool,
 }
 
 impl KvHost {
-    /// Starts all groups of `config` on `store`; peers are reached over `transport`.
+    /// Starts the node on `store`; peers are reached over `transport`. Returns when it has begun to
+    /// take part in the cluster; the groups open as the cluster gives them to this node.
     ///
-    /// On a store that is empty a group is founded with all nodes of the configuration, by exactly
-    /// one of them: the groups take turns, in the order of the node ids, so that leaders are spread
-    /// from the start. Founding again, or on a node that has data, changes nothing.
+    /// When none of the nodes of the configuration has data, they found the cluster together, and
+    /// each group has all of them as its members. The groups take turns in who founds them, in the
+    /// order of the node ids, so that leaders are spread from the start. A node that the cluster
+    /// does not have waits to be added.
     ///
     /// # Errors
     ///
-    /// [`HostError`]; groups that were started already are shut down.
+    /// [`HostError`]; nothing runs then.
     ///
     /// # Cancel safety
     ///
@@ -105,49 +100,44 @@ impl KvHost {
         snapshots: FileSnapshots,
     ) -> Result<Self, HostError> {
         let raft = Arc::new(raft_config(&config)?);
+        let groups = Groups::new(store.clone(), raft, snapshots);
+        let (spec, cluster) = groups.meta().await?;
         let host = Self {
             family: family(config.groups)?,
             manager: RaftManager::new(transport, manager_config(&config))?,
-            groups: Groups::new(store.clone(), raft, snapshots),
+            groups,
+            cluster: cluster.clone(),
             stopping: AtomicBool::new(false),
             store,
             config,
         };
-        match host.start_groups().await {
+        let factory = Arc::new(host.groups.clone());
+        let of_cluster = host.cluster_spec();
+        let begun = host
+            .manager
+            .initialize_cluster(of_cluster, cluster, spec, factory);
+        match begun.await {
             Ok(()) => Ok(host),
             Err(error) => {
                 if let Err(down) = host.shutdown().await {
                     tracing::warn!(target: "quicraft::kv", error = %down, "a failed start");
                 }
-                Err(error)
+                Err(error.into())
             }
         }
     }
 
-    async fn start_groups(&self) -> Result<(), HostError> {
-        let starting = (0..).zip(self.family.groups());
-        let mut started = stream::iter(starting)
-            .map(|(id, name)| self.start_group(id, name))
-            .buffer_unordered(OPENING);
-        while let Some(result) = started.next().await {
-            result?;
-        }
-        Ok(())
-    }
-
-    async fn start_group(&self, id: u64, name: GroupName) -> Result<(), HostError> {
-        let group = self.groups.open(&self.manager, name, id).await?;
-        if founder_of(id, &self.config) != Some(self.config.node) {
-            return Ok(());
-        }
-        match group.raft().initialize(self.config.nodes.clone()).await {
-            // It was founded before.
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(HostError::Found {
-                group: group.name().clone(),
-                reason: error.to_string(),
-            }),
-        }
+    /// The cluster as the configuration wants it.
+    fn cluster_spec(&self) -> ClusterSpec {
+        let nodes = &self.config.nodes;
+        let records = nodes.iter().map(|(&id, node)| node.record(id));
+        let founders = nodes.keys().cycle();
+        let groups = (0..).zip(self.family.groups()).zip(founders);
+        let groups = groups.map(|((id, name), &founder)| {
+            let group = NewGroup::new(name, nodes.keys().copied());
+            group.numbered(id).founded_by(founder)
+        });
+        ClusterSpec::new(self.config.node, records).with_groups(groups)
     }
 
     /// What the node was started with.
@@ -168,17 +158,53 @@ impl KvHost {
         &self.manager
     }
 
-    /// All groups that run here, by their numbers.
+    /// The cluster as it is applied here.
+    #[must_use]
+    pub const fn cluster(&self) -> &Meta {
+        &self.cluster
+    }
+
+    /// The groups that the keys are spread over.
+    #[must_use]
+    pub const fn family(&self) -> &ShardFamily {
+        &self.family
+    }
+
+    /// The groups with keys that run here, by their numbers.
     #[must_use]
     pub fn groups(&self) -> BTreeMap<u64, KvGroup> {
         self.groups.all()
     }
 
-    /// The number of the group of `key`, and the group, if it runs here.
+    /// The group with keys of this number, if it runs here.
     #[must_use]
-    pub fn group_of(&self, key: &[u8]) -> (u64, Option<KvGroup>) {
-        let group = u64::from(self.family.shard_of(key));
-        (group, self.groups.get(group))
+    pub fn group(&self, id: u64) -> Option<KvGroup> {
+        self.groups.get(id)
+    }
+
+    /// The number of the group of `key`.
+    #[must_use]
+    pub fn group_of(&self, key: &[u8]) -> u64 {
+        u64::from(self.family.shard_of(key))
+    }
+
+    /// Waits until it is certain that this node cannot be in the cluster, and says why. It never
+    /// ends for one that can.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn refused(&self) -> ClusterError {
+        loop {
+            match self.manager.wait_for_cluster_formation(LOOK).await {
+                // One that was in it once may be removed, and then tells so.
+                Ok(_) | Err(ClusterError::NotStarted | ClusterError::ShuttingDown) => {
+                    std::future::pending::<()>().await;
+                }
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return error,
+            }
+        }
     }
 
     /// Whether the node is going away and takes no requests any more.
@@ -219,16 +245,6 @@ fn manager_config(config: &Config) -> RaftManagerConfig {
     manager.requests_max = config.max_requests;
     manager.shutdown_timeout = SHUTDOWN;
     manager
-}
-
-/// The node that founds a group: the nodes take turns.
-fn founder_of(group: u64, config: &Config) -> Option<u64> {
-    let turn = group.checked_rem(config.nodes.len() as u64)?;
-    config
-        .nodes
-        .keys()
-        .nth(usize::try_from(turn).ok()?)
-        .copied()
 }
 
 /// openraft's configuration. Times are given in milliseconds; a longer one than there is room for

@@ -21,6 +21,7 @@ use quicraft_transport::{
     RosterError, StartError, Transport, TransportConfig,
 };
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use super::calls::Calls;
@@ -217,12 +218,20 @@ impl Node {
         let links = Links::new(self.running.transport.handle(), calls);
         let host = Arc::clone(&self.running.host);
         let router = http::router(Arc::clone(&host), Box::new(links));
+        let (refused, why) = oneshot::channel();
         let refuse = async move {
-            stop.await;
+            tokio::select! {
+                () = stop => {}
+                // Whoever waits for it takes it before this node is gone.
+                error = host.refused() => drop(refused.send(error)),
+            }
             host.refuse_requests();
         };
         let served = http::serve(self.http, router, refuse).await;
         let stopped = self.running.stop().await;
+        if let Ok(error) = why.await {
+            return Err(HostError::from(error).into());
+        }
         served.map_err(NodeError::Http)?;
         stopped
     }

@@ -181,7 +181,8 @@ pub struct StoreStatus {
 pub struct GroupStatus {
     /// Its number.
     pub group: u64,
-    /// What this node is in it: `leader`, `follower`, `candidate`, `learner` or `shutdown`.
+    /// What this node is in it: `leader`, `follower`, `candidate`, `learner`, `shutdown`, or `absent`
+    /// if it does not run here.
     pub state: &'static str,
     /// The Raft term.
     pub term: u64,
@@ -205,6 +206,22 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
+    const fn absent(group: u64) -> Self {
+        Self {
+            group,
+            state: "absent",
+            term: 0,
+            leader: None,
+            last_log: None,
+            committed: None,
+            applied: None,
+            digest: String::new(),
+            snapshot: None,
+            purged: None,
+            stopped: None,
+        }
+    }
+
     fn of(host: &KvHost, group: u64, open: &KvGroup) -> Result<Self, StoreError> {
         // Copied at once: whoever holds the watched value blocks the group.
         let metrics = open.raft().metrics().borrow_watched().clone();
@@ -240,9 +257,11 @@ impl NodeStatus {
     /// [`StoreError`], when a group cannot be read.
     pub fn of(host: &KvHost, network: NetworkStatus) -> Result<Self, StoreError> {
         let open = host.groups();
-        let groups = open
-            .iter()
-            .map(|(&group, open)| GroupStatus::of(host, group, open));
+        let all = 0..u64::from(host.family().shards());
+        let groups = all.map(|group| match open.get(&group) {
+            Some(open) => GroupStatus::of(host, group, open),
+            None => Ok(GroupStatus::absent(group)),
+        });
         let stats = host.store().stats();
         let runtime = tokio::runtime::Handle::try_current();
         Ok(Self {

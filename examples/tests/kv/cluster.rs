@@ -18,15 +18,16 @@ use crate::network::Wires;
 
 type Metrics = openraft::RaftMetrics<TypeConfig>;
 
-const WAIT: Option<Duration> = Some(Duration::from_secs(30));
+const LONG: Duration = Duration::from_secs(30);
+const WAIT: Option<Duration> = Some(LONG);
 
-fn config(node: u64, nodes: u64, folder: &TempDir) -> Config {
+fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
     let peers = (1..=nodes).filter(|&id| id != node);
     let settings = Settings::from_toml(&format!(
         "cluster = {CLUSTER:?}
         node = {node}
         data = {:?}
-        listen = '127.0.0.1:{}'
+        listen = '{}'
         http = '127.0.0.1:{}'
         peers = {:?}
         ca = 'ca.pem'
@@ -39,17 +40,17 @@ fn config(node: u64, nodes: u64, folder: &TempDir) -> Config {
         snapshot-every = 50
         keep-entries = 10",
         folder.path().join(format!("node-{node}")),
-        7000 + node,
+        wires.address(node),
         8000 + node,
         peers
-            .map(|id| format!("{id}=127.0.0.1:{}@127.0.0.1:{}", 7000 + id, 8000 + id))
+            .map(|id| format!("{id}={}@127.0.0.1:{}", wires.address(id), 8000 + id))
             .collect::<Vec<_>>(),
     ));
     Config::new(settings.unwrap()).unwrap()
 }
 
 async fn start(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> KvHost {
-    let config = config(node, nodes, folder);
+    let config = config(node, nodes, folder, wires);
     let data = DataFolder::open(&config.data, &config.cluster, node).unwrap();
     let store = Store::open(data, StoreOptions::default()).unwrap();
     let received = config.data.join("received");
@@ -58,6 +59,14 @@ async fn start(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> KvHost
     KvHost::start(config, store, wires.handle(node), snapshots)
         .await
         .unwrap()
+}
+
+/// Waits until all nodes are in the cluster and all groups are open everywhere.
+async fn formed(hosts: &[&KvHost]) {
+    for host in hosts {
+        let formed = host.manager().wait_for_cluster_formation(LONG);
+        formed.await.unwrap();
+    }
 }
 
 /// The group at whoever leads it now and has heard from a majority.
@@ -103,6 +112,7 @@ async fn a_node_that_was_away_catches_up_from_a_snapshot() {
     let one = start(1, 3, &folder, &wires).await;
     let two = start(2, 3, &folder, &wires).await;
     let three = start(3, 3, &folder, &wires).await;
+    formed(&[&one, &two, &three]).await;
     let led = leader(&[&one, &two, &three], 0).await;
     write(&led, 0, 20).await;
     let raft = led.raft();
@@ -158,14 +168,15 @@ async fn the_nodes_take_turns_in_founding_groups() {
     let folder = tempfile::tempdir().unwrap();
     let wires = Wires::new(2);
     let one = start(1, 2, &folder, &wires).await;
-    for (group, founded) in [(0, true), (1, false), (2, true)] {
-        let open = one.groups()[&group].clone();
-        let is_founded = open.raft().is_initialized().await.unwrap();
-        assert_eq!(is_founded, founded, "{group}");
-    }
     let two = start(2, 2, &folder, &wires).await;
-    for group in 0..3 {
+    formed(&[&one, &two]).await;
+    let state = two.cluster().state();
+    for (group, founder) in [(0, 1), (1, 2), (2, 1)] {
         leader(&[&one, &two], group).await;
+        let name = two.family().group(group.try_into().unwrap()).unwrap();
+        let record = &state.groups[&name];
+        assert_eq!((record.id, record.founder), (group, founder));
+        assert_eq!(record.voters, [1, 2].into());
     }
     one.shutdown().await.unwrap();
     assert_eq!(one.manager().group_names(), []);

@@ -25,7 +25,8 @@ use crate::network::Wires;
 
 const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
-const WAIT: Option<Duration> = Some(Duration::from_secs(30));
+const LONG: Duration = Duration::from_secs(30);
+const WAIT: Option<Duration> = Some(LONG);
 
 /// A network with one peer.
 struct OnePeer;
@@ -51,45 +52,47 @@ struct Front {
     _wires: Option<Wires>,
 }
 
-/// A founder stands for election at once, whatever the timeouts; with these nobody else ever does.
-const NO_ELECTIONS: u64 = 60_000;
-
 impl Front {
-    /// Node 1 with the given peers, of which none is real.
+    /// Node 1 with the given peers, of which none is there.
     async fn start(peers: &[u64], request_timeout_ms: u64) -> Self {
         let wires = Wires::new(1);
-        let front = Self::on(&wires, 1, peers, NO_ELECTIONS, request_timeout_ms).await;
+        let peers: Vec<_> = peers
+            .iter()
+            .map(|id| format!("{id}=n{id}:1@n{id}:2"))
+            .collect();
+        let front = Self::on(&wires, 1, &peers, 1_000, request_timeout_ms).await;
         Self {
             _wires: Some(wires),
             ..front
         }
     }
 
-    /// Nodes 1 and 2 with a link; node 2 is there before node 1 founds its groups.
+    /// Nodes 1 and 2 in a cluster.
     async fn two(wires: &Wires, election_ms: u64, request_timeout_ms: u64) -> (Self, Self) {
-        wires.linked().await;
-        let two = Self::on(wires, 2, &[1], election_ms, request_timeout_ms).await;
-        let one = Self::on(wires, 1, &[2], election_ms, request_timeout_ms).await;
+        let on = async |node: u64, other: u64| {
+            let peer = format!("{other}={}@n{other}:2", wires.address(other));
+            Self::on(wires, node, &[peer], election_ms, request_timeout_ms).await
+        };
+        let (one, two) = (on(1, 2).await, on(2, 1).await);
+        for front in [&one, &two] {
+            front.formed().await;
+        }
         (one, two)
     }
 
     async fn on(
         wires: &Wires,
         node: u64,
-        peers: &[u64],
+        peers: &[String],
         election_ms: u64,
         request_timeout_ms: u64,
     ) -> Self {
         let (parent, folder) = folder_of(node);
-        let peers: Vec<_> = peers
-            .iter()
-            .map(|id| format!("{id}=n{id}:1@n{id}:2"))
-            .collect();
         let settings = Settings::from_toml(&format!(
             "cluster = {CLUSTER:?}
             node = {node}
             data = {:?}
-            listen = '127.0.0.1:1'
+            listen = '{}'
             http = '127.0.0.1:2'
             peers = {peers:?}
             ca = 'ca.pem'
@@ -101,6 +104,7 @@ impl Front {
             max-requests = {REQUESTS}
             request-timeout-ms = {request_timeout_ms}",
             folder.path(),
+            wires.address(node),
             2 * election_ms,
         ));
         let config = Config::new(settings.unwrap()).unwrap();
@@ -139,7 +143,13 @@ impl Front {
         }
     }
 
+    async fn formed(&self) {
+        let formed = self.host.manager().wait_for_cluster_formation(LONG);
+        formed.await.unwrap();
+    }
+
     async fn with_leaders(self) -> Self {
+        self.formed().await;
         for group in self.host.groups().values() {
             settle(group).await;
         }
@@ -354,15 +364,18 @@ async fn any_node_takes_any_request() {
 
 #[tokio::test]
 async fn a_client_says_how_long_it_waits() {
-    let front = Front::start(&[2, 3], 600_000).await;
+    let wires = Wires::new(2);
+    let (front, two) = Front::two(&wires, 1_000, 600_000).await;
+    two.stop().await;
     let ask = async |deadline: &str| {
         let request = front.client.put(format!("{}/kv/k", front.url));
-        request.header("x-deadline-ms", deadline).send().await
+        let answer = request.header("x-deadline-ms", deadline).send().await;
+        answer.unwrap()
     };
-    let refused = ask("20").await.unwrap();
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    // Without a majority it waits for as long as it may.
+    assert!(ask("20").await.status().is_server_error());
     for wrong in ["0", "600001", "soon"] {
-        let bad = ask(wrong).await.unwrap();
+        let bad = ask(wrong).await;
         assert_eq!(bad.status(), StatusCode::BAD_REQUEST, "{wrong}");
         check_error(bad, None, None).await;
     }
@@ -372,17 +385,26 @@ async fn a_client_says_how_long_it_waits() {
 /// Waits until this node leads, with a lease and its own first entry committed; returns the index.
 async fn settle(group: &KvGroup) -> u64 {
     let settled = |m: &RaftMetrics<TypeConfig>| {
-        m.last_quorum_acked.is_some() && m.last_applied.is_some_and(|id| id.index == 1)
+        let applied = m.last_applied.map(|id| id.index);
+        m.last_quorum_acked.is_some() && applied.is_some() && applied == m.last_log_index
     };
     let raft = group.raft();
-    raft.wait(WAIT)
-        .metrics(settled, "this node leads")
-        .await
-        .unwrap();
-    1
+    let metrics = raft.wait(WAIT).metrics(settled, "this node leads").await;
+    metrics.unwrap().last_log_index.unwrap()
 }
 
-/// A key of a group. Group 0 is founded by node 1, and group 1 by node 2.
+/// A group that is led by one of two nodes, and which of them leads it.
+async fn led<'a>(one: &'a Front, two: &'a Front) -> (u64, &'a Front) {
+    let raft = one.host.groups()[&0].raft().clone();
+    let known = |m: &RaftMetrics<TypeConfig>| m.current_leader.is_some();
+    let metrics = raft.wait(WAIT).metrics(known, "a leader").await.unwrap();
+    match metrics.current_leader {
+        Some(1) => (1, one),
+        _ => (2, two),
+    }
+}
+
+/// A key of a group.
 fn path_in_group(group: u64) -> String {
     let key = (0..)
         .map(|i| format!("k{i}"))
@@ -393,26 +415,28 @@ fn path_in_group(group: u64) -> String {
 #[tokio::test]
 async fn a_write_that_no_majority_takes_ends_as_unknown() {
     let wires = Wires::new(2);
-    let (front, two) = Front::two(&wires, NO_ELECTIONS, 200).await;
+    let (one, two) = Front::two(&wires, 3_000, 200).await;
+    let (leader, front) = led(&one, &two).await;
     settle(&front.host.groups()[&0]).await;
     wires.cut(1);
     for method in [Method::PUT, Method::DELETE] {
         let response = front.ask(method.clone(), &path_in_group(0), "v").await;
         assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT, "{method}");
-        check_error(response, Some(0), Some(1)).await;
+        check_error(response, Some(0), Some(leader)).await;
     }
     // A read has no fate: it may be made again.
     let read = front.get(&path_in_group(0)).await;
     assert_eq!(read.status(), StatusCode::SERVICE_UNAVAILABLE);
-    check_error(read, Some(0), Some(1)).await;
-    front.stop().await;
+    check_error(read, Some(0), Some(leader)).await;
+    one.stop().await;
     two.stop().await;
 }
 
 #[tokio::test]
 async fn one_request_too_many_is_refused() {
     let wires = Wires::new(2);
-    let (front, two) = Front::two(&wires, NO_ELECTIONS, 30_000).await;
+    let (one, two) = Front::two(&wires, 3_000, 30_000).await;
+    let (_, front) = led(&one, &two).await;
     let group = front.host.groups()[&0].clone();
     let (path, before) = (path_in_group(0), settle(&group).await);
     wires.cut(1);
@@ -445,6 +469,6 @@ async fn one_request_too_many_is_refused() {
     for one in hanging {
         one.abort();
     }
-    front.stop().await;
+    one.stop().await;
     two.stop().await;
 }

@@ -1,14 +1,9 @@
 //! Transports of several nodes in this process, on loopback, that can be cut off from each other.
 
-use std::time::Duration;
-
 use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
 use quicraft_transport::{Roster, RosterEntry, Transport, TransportHandle};
-use tokio::time::timeout;
 
 use crate::entries::CLUSTER;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// One transport for each of the nodes 1, 2 and so on; each knows all others.
 pub(crate) struct Wires {
@@ -37,20 +32,9 @@ impl Wires {
         found.unwrap().handle()
     }
 
-    /// Waits until every node has a link to every other one.
-    pub(crate) async fn linked(&self) {
-        for transport in &self.transports {
-            let mut events = transport.handle().events();
-            let others = self.transports.len() - 1;
-            let linked = || {
-                let links = transport.status();
-                links.iter().filter(|link| link.boot.is_some()).count() == others
-            };
-            while !linked() {
-                // A lag says as well that something has happened.
-                drop(timeout(LIMIT, events.recv()).await.unwrap());
-            }
-        }
+    /// Where a node really is.
+    pub(crate) fn address(&self, node: u64) -> String {
+        self.handle(node).local_addr().unwrap().to_string()
     }
 
     /// Cuts a node off from all others, at both ends.

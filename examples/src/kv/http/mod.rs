@@ -14,6 +14,7 @@
 //!
 //! Every error has the body `{"error": ..., "group": ..., "leader": ...}`.
 
+mod admin;
 mod deadline;
 mod refusal;
 
@@ -83,6 +84,7 @@ pub fn router(host: Arc<KvHost>, network: Box<dyn Network>) -> Router {
         .route("/status", get(status).fallback(wrong_method))
         .route("/peers/{peer}/forget", post(forget).fallback(wrong_method))
         .route("/healthz", get(health).fallback(wrong_method))
+        .merge(admin::routes())
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(VALUE_BYTES))
         .with_state(front)
@@ -143,11 +145,11 @@ async fn admit(State(front): Shared, request: Request<Body>, next: Next) -> Resp
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, refused).into_response()
 }
 
-/// The checked key with its group.
+/// The checked key with the number of its group.
 fn locate(
     front: &Front,
     key: Result<Path<String>, PathRejection>,
-) -> Result<(Bytes, u64, KvGroup), Refusal> {
+) -> Result<(Bytes, u64), Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let Path(key) = key.map_err(|error| bad(error.body_text()))?;
     if key.is_empty() || key.len() > KEY_BYTES {
@@ -157,15 +159,15 @@ fn locate(
         );
         return Err(bad(error));
     }
-    let (group, open) = front.host.group_of(key.as_bytes());
-    let missing = || {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the group is not open here",
-        )
-        .of(group)
-    };
-    Ok((Bytes::from(key), group, open.ok_or_else(missing)?))
+    let group = front.host.group_of(key.as_bytes());
+    Ok((Bytes::from(key), group))
+}
+
+/// The group, if it runs here.
+fn open(front: &Front, group: u64) -> Result<KvGroup, Refusal> {
+    let closed = "the group does not run on this node, or not yet";
+    let missing = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, closed).of(group);
+    front.host.group(group).ok_or_else(missing)
 }
 
 async fn read(
@@ -174,9 +176,10 @@ async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (key, group, open) = locate(&front, key)?;
+    let (key, group) = locate(&front, key)?;
     if is_linearizable(&uri)? {
         let deadline = deadline_of(&headers, front.host.config().request_timeout)?;
+        let open = open(&front, group)?;
         let read = open.read(ReadPolicy::ReadIndex, deadline).await;
         read.map_err(|error| Refusal::request(group, &error))?;
     }
@@ -220,9 +223,9 @@ async fn write(
     headers: HeaderMap,
     value: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Written>, Refusal> {
-    let (key, group, open) = locate(&front, key)?;
+    let (key, group) = locate(&front, key)?;
     let value = value.map_err(|error| Refusal::new(error.status(), error.body_text()).of(group))?;
-    propose(&front, group, &open, Command::put(key, value), &headers).await
+    propose(&front, group, Command::put(key, value), &headers).await
 }
 
 async fn remove(
@@ -230,18 +233,18 @@ async fn remove(
     key: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Written>, Refusal> {
-    let (key, group, open) = locate(&front, key)?;
-    propose(&front, group, &open, Command::delete(key), &headers).await
+    let (key, group) = locate(&front, key)?;
+    propose(&front, group, Command::delete(key), &headers).await
 }
 
 async fn propose(
     front: &Front,
     group: u64,
-    open: &KvGroup,
     command: Command,
     headers: &HeaderMap,
 ) -> Result<Json<Written>, Refusal> {
     let deadline = deadline_of(headers, front.host.config().request_timeout)?;
+    let open = open(front, group)?;
     let proposed = open.propose(command, RequestOptions::until(deadline)).await;
     let proposed = proposed.map_err(|error| Refusal::request(group, &error))?;
     Ok(Json(Written {
@@ -312,7 +315,7 @@ async fn health(State(front): Shared) -> Result<Json<Health>, Refusal> {
 
 async fn no_such_path(uri: Uri) -> Refusal {
     let error = format!(
-        "there is no {}; /kv/KEY, /status, /healthz and /peers/ID/forget are",
+        "there is no {}; /kv/KEY, /status, /healthz, /peers/ID/forget and /admin/... are",
         uri.path()
     );
     Refusal::new(StatusCode::NOT_FOUND, error)
@@ -321,6 +324,7 @@ async fn no_such_path(uri: Uri) -> Refusal {
 async fn wrong_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET, or for /kv/KEY also PUT and DELETE; POST for /peers/ID/forget",
+        "GET, or for /kv/KEY also PUT and DELETE; POST for /peers/ID/forget and /admin/..., \
+         DELETE for /admin/nodes/ID",
     )
 }
