@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ChangeOptions;
 use super::report::{ChangeReport, GroupChange};
 use super::step::{ChangePoint, ChangeStep};
 use crate::cluster::{Cluster, ClusterError};
 use crate::control::wire::{Close, method};
+use crate::forward::Pause;
 use crate::group::{GroupGoal, GroupStep};
 use crate::meta::{MetaCommand, MetaState, NodeRecord, NodeStanding};
 use crate::{Event, GroupName, OperationError, control};
@@ -177,6 +178,8 @@ impl Cluster {
         let started = Instant::now();
         let mut steps = Vec::new();
         let mut last = None;
+        let first = Pause::new(self.config().retry_min, self.config().retry_max);
+        let mut pause = first;
         while Instant::now() < options.deadline {
             // Asked anew each time: the goal may have changed meanwhile.
             let state = self.founded(group, options.deadline).await?;
@@ -197,12 +200,15 @@ impl Cluster {
                         steps.push(ChangeStep::AwaitLag);
                     }
                     last = Some("it lags".to_owned());
-                    self.pause().await;
+                    sleep(pause.next(rand::random())).await;
                 }
-                Ok(Some(step)) => steps.push(step),
+                Ok(Some(step)) => {
+                    steps.push(step);
+                    pause = first;
+                }
                 Err(error) if error.is_retryable() => {
                     last = Some(error.to_string());
-                    self.pause().await;
+                    sleep(pause.next(rand::random())).await;
                 }
                 Err(error) => return Err(error),
             }
