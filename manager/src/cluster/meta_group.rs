@@ -24,6 +24,8 @@ pub(crate) trait MetaGroup: Send + Sync + 'static {
     fn read(&self, deadline: Instant) -> BoxFuture<'_, Result<u64, RequestError>>;
     /// Waits until an index is applied here.
     fn applied(&self, index: u64) -> BoxFuture<'_, ()>;
+    /// The last index that is applied here.
+    fn applied_index(&self) -> u64;
     /// Who leads it, as this node knows it.
     fn leader(&self) -> Option<u64>;
     /// Waits until another one than `leader` is known to lead, or none.
@@ -71,6 +73,12 @@ where
             drop(wait.applied_index_at_least(Some(index), "meta").await);
         }
         .boxed()
+    }
+
+    fn applied_index(&self) -> u64 {
+        let metrics = self.raft().metrics();
+        let applied = metrics.borrow_watched().last_applied.clone();
+        applied.map_or(0, |id| id.index())
     }
 
     fn leader(&self) -> Option<u64> {

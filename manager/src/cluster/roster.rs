@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quicraft_transport::{NodeId, RosterEntry};
+use futures_util::stream::{self, StreamExt as _};
+use quicraft_transport::{LinkState, NodeId, RosterEntry};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Cluster;
+use super::{Cluster, MetaGroup};
+use crate::control;
+use crate::control::wire::{Neighbours, method};
 use crate::meta::{MetaState, NodeRecord, NodeStanding};
 
 /// What is to be done to the transport's roster.
@@ -45,34 +49,88 @@ fn admissions(state: &MetaState, me: u64, known: &[u64], current: bool) -> Vec<A
 
 impl Cluster {
     /// Follows the state for as long as the cluster runs.
+    ///
+    /// A node that was away, or that was configured with some members only, may not know the node that
+    /// leads now, and would refuse it. So while it has no link to a leader, it asks those that it
+    /// knows who else there is.
     pub(super) async fn follow_roster(self: Arc<Self>, floor: u64) {
         let Some(group) = self.group().cloned() else {
             return;
         };
         let mut changes = self.meta.changes();
         let mut removed = BTreeSet::new();
-        let mut current = false;
+        let (mut floor, mut current) = (floor, false);
+        let mut asks = interval(self.config().ask_timeout);
+        asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let state = Arc::clone(&changes.borrow_and_update());
             if state.uid != 0 {
                 self.adopt_uid(state.uid);
                 self.admit(&state, current, &mut removed);
             }
-            let followed = if current {
-                changes.changed().await
-            } else {
-                tokio::select! {
-                    changed = changes.changed() => changed,
-                    () = group.applied(floor) => {
-                        current = true;
-                        Ok(())
+            let followed = tokio::select! {
+                changed = changes.changed() => changed,
+                () = group.applied(floor), if !current => {
+                    current = true;
+                    Ok(())
+                }
+                _ = asks.tick() => {
+                    if let Some(newer) = self.ask_neighbours(&*group).await {
+                        (floor, current) = (newer, false);
                     }
+                    Ok(())
                 }
             };
             if followed.is_err() {
                 return;
             }
         }
+    }
+
+    /// The nodes that may enter, as this one knows them.
+    pub(crate) fn neighbours(&self) -> Option<Neighbours> {
+        let group = self.group()?;
+        // In this order: what is applied meanwhile is in the index and not missed.
+        let state = self.meta.state();
+        let nodes = state.admitted().map(|entry| entry.record.clone());
+        Some(Neighbours {
+            nodes: nodes.collect(),
+            floor: group.applied_index(),
+        })
+    }
+
+    /// Lets in whom others know, where this node does not know more itself. Returns the index that it
+    /// has to apply to know it by itself.
+    async fn ask_neighbours(&self, group: &dyn MetaGroup) -> Option<u64> {
+        if group.leader().is_some_and(|leader| self.reaches(leader)) {
+            return None;
+        }
+        let peers = self.handle().roster().members().into_iter();
+        let peers: Vec<_> = peers.filter(|peer| peer.get() != self.me()).collect();
+        let asked = stream::iter(peers).map(|peer| async move {
+            let deadline = Instant::now() + self.config().ask_timeout;
+            let method = method::NEIGHBOURS;
+            let told = control::ask(self.handle(), peer.get(), method, &(), deadline).await;
+            told.ok()
+        });
+        let told: Vec<Option<Neighbours>> = asked
+            .buffer_unordered(self.config().parallelism)
+            .collect()
+            .await;
+        let newest = told.into_iter().flatten().max_by_key(|told| told.floor)?;
+        if newest.floor <= group.applied_index() {
+            return None;
+        }
+        for record in newest.nodes.iter().filter(|it| it.node != self.me()) {
+            let problem = self.let_in(record).err();
+            self.problem(format_args!("roster, node {}", record.node), problem);
+        }
+        Some(newest.floor)
+    }
+
+    fn reaches(&self, node: u64) -> bool {
+        let up = |id| self.handle().peer(id).status().state == LinkState::Up;
+        node == self.me() || NodeId::new(node).is_ok_and(up)
     }
 
     fn adopt_uid(&self, uid: u128) {

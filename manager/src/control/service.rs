@@ -54,6 +54,11 @@ impl Service for ControlService {
                     let acted = manager.act_here(&act.groups, act.action, context.deadline);
                     encoded(&acted.await)
                 }
+                method::NEIGHBOURS => {
+                    let starting =
+                        || Refusal::new(RefusalCode::Busy, "the meta group does not run");
+                    encoded(&cluster.neighbours().ok_or_else(starting)?)
+                }
                 method::STATUS => encoded(&cluster.manager().report()),
                 other => Err(Refusal::new(
                     RefusalCode::UnknownMethod,

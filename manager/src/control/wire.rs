@@ -7,7 +7,7 @@ use quicraft_transport::GroupId;
 use serde::{Deserialize, Serialize};
 
 use crate::group::GroupAction;
-use crate::meta::{GroupSelection, NodeStanding};
+use crate::meta::{GroupSelection, NodeRecord, NodeStanding};
 use crate::{GroupName, MetaRefusal};
 
 /// The number under which a node answers for itself. No group can have it.
@@ -25,6 +25,8 @@ pub(crate) mod method {
     pub(crate) const ACT: u16 = 4;
     /// How do you stand? A [`NodeReport`](crate::NodeReport).
     pub(crate) const STATUS: u16 = 5;
+    /// Who is in the cluster, and where? A [`Neighbours`](super::Neighbours).
+    pub(crate) const NEIGHBOURS: u16 = 6;
 }
 
 /// What a node says of itself, and what it knows of the one who asks.
@@ -50,6 +52,15 @@ pub(crate) enum Seated {
     Done { floor: u64 },
     /// The cluster does not have it.
     Refused(MetaRefusal),
+}
+
+/// The nodes that may enter, for one that cannot learn it from the meta group, because it does not
+/// know the leader that would tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Neighbours {
+    /// What was applied of the meta group by then.
+    pub(crate) floor: u64,
+    pub(crate) nodes: Vec<NodeRecord>,
 }
 
 /// The group that is to be ended on a node.

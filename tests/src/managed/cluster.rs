@@ -1,23 +1,27 @@
 //! The nodes of a managed cluster: how they start and die, and what they have kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use quicraft_certs::{Authority, ClusterName};
-use quicraft_manager::{GroupName, NodeRecord, RaftManager};
+use quicraft_manager::{
+    ChangeOptions, ChangeReport, ClusterSpec, GroupName, GroupSelection, NewGroup, NodeRecord,
+    RaftManager,
+};
 use quicraft_transport::{Incarnation, Roster, RosterEntry, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::home::{Home, node_id};
+use super::home::{Home, address_of, node_id};
 use super::load::{Doors, Load, Requests, assert_kept};
 use super::node::{Hosted, ManagedNode, Opened};
 use super::opener::Opener;
 use super::spec::ManagedSpec;
 use crate::sim::{LIMIT, MS};
-use crate::switch::{Switch, address};
+use crate::switch::Switch;
 
 /// How long what is left of a node that died goes on by itself. A second: whatever it had begun has
 /// ended in vain by then, and a test that looks for traces of it would find them.
@@ -31,6 +35,8 @@ pub struct ManagedCluster {
     authority: Authority,
     spec: ManagedSpec,
     homes: BTreeMap<u64, Home>,
+    /// What nodes are configured with, if not the founders and themselves.
+    members: BTreeMap<u64, Vec<u64>>,
     nodes: BTreeMap<u64, ManagedNode>,
     doors: Doors,
     /// What is left of nodes that died, until it has ended.
@@ -56,6 +62,7 @@ impl ManagedCluster {
             authority,
             spec,
             homes: BTreeMap::new(),
+            members: BTreeMap::new(),
             nodes: BTreeMap::new(),
             doors: Doors::default(),
             remains: JoinSet::new(),
@@ -68,20 +75,120 @@ impl ManagedCluster {
         &self.spec
     }
 
-    /// What is known of a node: where it is bound.
-    #[must_use]
-    pub fn record(node: u64) -> NodeRecord {
-        NodeRecord::new(node, [address_of(node).to_string()])
+    /// Starts all founders, has them found the cluster and waits until each says that it is formed.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than [`LIMIT`].
+    pub async fn formed(spec: ManagedSpec) -> Self {
+        let mut cluster = Self::new(spec);
+        for id in cluster.spec.founders.clone() {
+            cluster.begin(id).await;
+        }
+        cluster.all_formed(LIMIT).await;
+        cluster
     }
 
-    /// The records of the nodes that are configured to found the cluster.
+    /// Waits until every running node says that the cluster is formed.
+    ///
+    /// # Panics
+    ///
+    /// If one does not within `limit`.
+    pub async fn all_formed(&self, limit: Duration) {
+        for node in self.nodes() {
+            if let Err(error) = node.manager.wait_for_cluster_formation(limit).await {
+                let all = self.nodes().map(|node| (node.id, node.manager.formation()));
+                panic!(
+                    "node {}: {error}; all: {:#?}",
+                    node.id,
+                    all.collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+
+    /// From now on a node is configured with these members.
+    pub fn configure(&mut self, node: u64, members: impl IntoIterator<Item = u64>) {
+        self.members.insert(node, members.into_iter().collect());
+    }
+
+    /// What is known of a node: where it is bound.
     #[must_use]
-    pub fn founders(&self) -> Vec<NodeRecord> {
-        self.spec
-            .founders
-            .iter()
-            .map(|&node| Self::record(node))
-            .collect()
+    pub fn record(&self, node: u64) -> NodeRecord {
+        NodeRecord::new(node, [self.address(node).to_string()])
+    }
+
+    /// Where a node is bound.
+    #[must_use]
+    pub fn address(&self, node: u64) -> SocketAddr {
+        let home = self.homes.get(&node);
+        home.map_or_else(|| address_of(node), |home| home.address)
+    }
+
+    /// From its next start a node is bound where another number would be. Nobody is told.
+    pub fn move_to(&mut self, node: u64, number: u64) {
+        self.home_mut(node).address = address_of(number);
+    }
+
+    /// What a node is configured with.
+    fn cluster_spec(&self, node: u64) -> ClusterSpec {
+        // In one order on all nodes: each group has the same founder for all.
+        let members: BTreeSet<_> = match self.members.get(&node) {
+            Some(members) => members.iter().copied().collect(),
+            None => self.spec.founders.iter().copied().chain([node]).collect(),
+        };
+        let groups = self.spec.groups.iter().zip(members.iter().cycle());
+        let groups = groups.map(|(name, &founder)| {
+            NewGroup::new(name.clone(), members.iter().copied()).founded_by(founder)
+        });
+        let records = members.iter().map(|&member| self.record(member));
+        let spec = ClusterSpec::new(node, records).with_groups(groups.collect::<Vec<_>>());
+        if self.spec.forced.contains(&node) {
+            spec.force_found()
+        } else {
+            spec
+        }
+    }
+
+    /// Starts a node, a new one or one that has died, and has it take part in the cluster.
+    ///
+    /// # Panics
+    ///
+    /// If it does not begin to.
+    pub async fn begin(&mut self, id: u64) {
+        self.start(id);
+        self.initialize(id).await;
+    }
+
+    /// Adds a node, which may run or not, to all groups, through another node.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in all groups within [`LIMIT`].
+    pub async fn add(&self, by: u64, node: u64) -> ChangeReport {
+        let manager = &self.node(by).manager;
+        let options = ChangeOptions::until(Instant::now() + LIMIT);
+        let added = manager.add_node(self.record(node), GroupSelection::All, &options);
+        match added.await {
+            Ok(report) => report,
+            Err(error) => panic!("node {node}, added by node {by}: {error}"),
+        }
+    }
+
+    /// Has a running node take part in the cluster.
+    ///
+    /// # Panics
+    ///
+    /// If it does not begin to.
+    pub async fn initialize(&self, id: u64) {
+        let node = self.node(id);
+        if let Err(error) = node
+            .opener
+            .begin(&node.manager, self.cluster_spec(id))
+            .await
+        {
+            panic!("node {id}: {error}");
+        }
     }
 
     /// A running node.
@@ -109,6 +216,7 @@ impl ManagedCluster {
     /// If it runs already or does not start.
     pub fn start(&mut self, id: u64) {
         assert!(!self.nodes.contains_key(&id), "node {id} runs already");
+        let (address, roster) = (self.address(id), self.roster(id));
         let authority = &self.authority;
         let home = self
             .homes
@@ -119,8 +227,8 @@ impl ManagedCluster {
         let started = Transport::builder(Arc::clone(&home.credentials))
             .incarnation(incarnation)
             .config(self.spec.transport.clone())
-            .roster(self.roster())
-            .abstract_socket(self.switch.socket(address_of(id)), self.switch.runtime())
+            .roster(roster)
+            .abstract_socket(self.switch.socket(address), self.switch.runtime())
             .start();
         let transport = started.unwrap_or_else(|error| panic!("node {id} does not start: {error}"));
         let manager = RaftManager::new(transport.handle(), self.spec.manager.clone());
@@ -145,10 +253,10 @@ impl ManagedCluster {
         self.nodes.insert(id, node);
     }
 
-    /// The configured nodes.
-    fn roster(&self) -> Roster {
+    /// The configured members of a node: whom it may talk to before it knows the cluster.
+    fn roster(&self, node: u64) -> Roster {
         let roster = Roster::closed();
-        for record in self.founders() {
+        for record in self.cluster_spec(node).members {
             let entry = RosterEntry::new(node_id(record.node), record.peer_addresses());
             if let Err(error) = roster.insert(entry) {
                 panic!("node {} does not fit the roster: {error}", record.node);
@@ -166,7 +274,10 @@ impl ManagedCluster {
         let Some(node) = self.nodes.remove(&id) else {
             panic!("node {id} does not run");
         };
-        assert!(self.switch.crash(address_of(id)), "node {id} has a socket");
+        assert!(
+            self.switch.crash(self.address(id)),
+            "node {id} has a socket"
+        );
         self.doors.close(id);
         self.home_mut(id).cut_off();
         node.down.send_replace(true);
@@ -192,12 +303,15 @@ impl ManagedCluster {
 
     /// Pauses a node, as SIGSTOP does; [`Switch::pause`] says what of it is not modelled.
     pub fn pause(&self, id: u64) {
-        assert!(self.switch.pause(address_of(id)), "node {id} has a socket");
+        assert!(
+            self.switch.pause(self.address(id)),
+            "node {id} has a socket"
+        );
     }
 
     /// Continues a paused node.
     pub fn resume(&self, id: u64) {
-        self.switch.resume(address_of(id));
+        self.switch.resume(self.address(id));
     }
 
     /// A load on all groups that the cluster was founded with; each request has `limit`.
@@ -289,13 +403,5 @@ impl ManagedCluster {
             Some(home) => home,
             None => panic!("there is no node {node}"),
         }
-    }
-}
-
-/// Where a node is bound.
-fn address_of(node: u64) -> std::net::SocketAddr {
-    match u8::try_from(node) {
-        Ok(number) if number < 255 => address(number),
-        _ => panic!("node {node} has no address on the switch"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quicraft_certs::{Authority, CredentialStore, Credentials, NodeId};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use super::machine::MetaMachine;
 use super::types::MetaTypes;
 use crate::raft::{InMemory, Machine, MemLog};
+use crate::switch::address;
 
 /// The disk of a group of the host.
 #[derive(Debug, Clone)]
@@ -50,6 +52,11 @@ impl Disks {
         disk.clone()
     }
 
+    /// Deletes the disk of a group.
+    pub(super) fn delete(&self, group: &GroupName) {
+        self.data().remove(group);
+    }
+
     /// Other disks that hold what these hold now. What still runs on these changes them no more.
     fn copy(&self) -> Self {
         let data = self.data();
@@ -80,11 +87,14 @@ pub(super) struct Home {
     pub(super) folder: TempDir,
     pub(super) credentials: Arc<CredentialStore>,
     pub(super) disks: Disks,
+    /// Where the node is bound.
+    pub(super) address: SocketAddr,
 }
 
 impl Home {
     pub(super) fn new(authority: &Authority, id: u64) -> Self {
         Self {
+            address: address_of(id),
             folder: new_folder(),
             credentials: CredentialStore::new(issue(authority, id)),
             disks: Disks::default(),
@@ -110,6 +120,14 @@ impl Home {
     pub(super) fn lose(&mut self) {
         self.folder = new_folder();
         self.disks = Disks::default();
+    }
+}
+
+/// Where a node is bound that was never moved.
+pub(super) fn address_of(node: u64) -> SocketAddr {
+    match u8::try_from(node) {
+        Ok(number) if number < 255 => address(number),
+        _ => panic!("node {node} has no address on the switch"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One running node of a managed cluster: its transport, its manager and what they opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +32,7 @@ pub type MetaGroup = Group<MetaTypes, MetaMachine>;
 #[derive(Debug, Clone, Default)]
 pub struct Opened {
     groups: Arc<Mutex<BTreeMap<GroupName, Hosted>>>,
+    refused: Arc<Mutex<BTreeSet<GroupName>>>,
 }
 
 impl Opened {
@@ -47,9 +48,31 @@ impl Opened {
         self.groups().keys().cloned().collect()
     }
 
+    /// From now on this node fails to open a group.
+    pub fn refuse(&self, group: &GroupName) {
+        self.refused().insert(group.clone());
+    }
+
+    /// From now on this node opens the group again.
+    pub fn allow(&self, group: &GroupName) {
+        self.refused().remove(group);
+    }
+
+    pub(super) fn refuses(&self, group: &GroupName) -> bool {
+        self.refused().contains(group)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<GroupName>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn put(&self, hosted: Hosted) {
         let name = hosted.group.name().clone();
         self.groups().insert(name, hosted);
+    }
+
+    pub(super) fn remove(&self, group: &GroupName) {
+        self.groups().remove(group);
     }
 
     pub(super) fn clear(&self) {

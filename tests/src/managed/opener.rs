@@ -2,14 +2,25 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use openraft::Config;
-use quicraft_manager::{GroupName, GroupSpec, RaftManager, StartGroupError};
+use quicraft_manager::{
+    ClusterError, ClusterSpec, FactoryError, GroupFactory, GroupName, GroupSpec, RaftManager,
+    StartGroupError,
+};
 use quicraft_transport::GroupId;
 use quicraft_transport::raft::MemorySnapshots;
 
 use super::home::Disks;
+use super::machine::MetaMachine;
 use super::node::{Hosted, MetaGroup, Opened};
 use super::spec::meta_name;
+use super::types::MetaTypes;
+use crate::raft::MemLog;
+
+/// The number of the meta group.
+const META: GroupId = GroupId::new(1);
 
 /// What a node opens its groups with. Clones are the same.
 #[derive(Debug, Clone)]
@@ -46,25 +57,69 @@ impl Opener {
         Ok(())
     }
 
-    /// Starts the meta group on what its disk holds.
+    /// Starts the meta group on what its disk holds, without a cluster.
     ///
     /// # Errors
     ///
     /// As [`RaftManager::start_group`].
-    pub async fn open_meta(
+    pub async fn open_meta(&self, manager: &RaftManager) -> Result<MetaGroup, StartGroupError> {
+        manager.start_group(self.meta_group()).await
+    }
+
+    /// Takes part in the cluster with what the disks hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`RaftManager::initialize_cluster`].
+    pub async fn begin(
         &self,
         manager: &RaftManager,
-        id: GroupId,
-    ) -> Result<MetaGroup, StartGroupError> {
+        cluster: ClusterSpec,
+    ) -> Result<(), ClusterError> {
+        let meta = self.disks.meta.machine.meta().clone();
+        let factory = Arc::new(self.clone());
+        let group = self.meta_group();
+        manager
+            .initialize_cluster(cluster, meta, group, factory)
+            .await
+    }
+
+    fn meta_group(&self) -> GroupSpec<MemLog<MetaTypes>, MetaMachine, MemorySnapshots> {
         let disk = self.disks.meta.clone();
-        let spec = GroupSpec::new(
+        GroupSpec::new(
             meta_name(),
-            id,
+            META,
             Arc::clone(&self.raft),
             disk.log,
             disk.machine,
             MemorySnapshots::new(),
-        );
-        manager.start_group(spec).await
+        )
+    }
+}
+
+impl GroupFactory for Opener {
+    fn open(
+        &self,
+        manager: RaftManager,
+        name: GroupName,
+        id: GroupId,
+    ) -> BoxFuture<'static, Result<(), FactoryError>> {
+        let opener = self.clone();
+        async move {
+            if opener.opened.refuses(&name) {
+                return Err(format!("{name} fails on purpose").into());
+            }
+            match Self::open(&opener, &manager, name, id).await {
+                Ok(()) | Err(StartGroupError::NameTaken { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        }
+        .boxed()
+    }
+
+    fn destroy(&self, name: GroupName, _: GroupId) -> BoxFuture<'static, Result<(), FactoryError>> {
+        self.opened.remove(&name);
+        self.disks.delete(&name);
+        async { Ok(()) }.boxed()
     }
 }

@@ -14,6 +14,8 @@ use crate::switch::Conditions;
 pub struct ManagedSpec {
     /// The ids of the nodes that are configured to found it.
     pub founders: Vec<u64>,
+    /// Those that found it without the answers of all the others.
+    pub forced: Vec<u64>,
     /// The groups beside meta that it is founded with.
     pub groups: Vec<GroupName>,
     /// The random choices of the network and of the load.
@@ -37,6 +39,7 @@ impl ManagedSpec {
         let raft = crate::raft::config();
         Self {
             founders: founders.into_iter().collect(),
+            forced: Vec::new(),
             groups: (0..groups).map(orders).collect(),
             seed: 1,
             conditions: Conditions::delayed(Duration::from_millis(5)),

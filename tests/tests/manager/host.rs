@@ -116,7 +116,7 @@ async fn notes_of_the_host_survive_crashes() {
     for run in 0..3 {
         cluster.start(1);
         let node = cluster.node(1);
-        let opening = node.opener.open_meta(&node.manager, GroupId::new(1));
+        let opening = node.opener.open_meta(&node.manager);
         let meta = opening.await.expect("opened");
         if run == 0 {
             let alone = BTreeMap::from([(1, BasicNode::default())]);

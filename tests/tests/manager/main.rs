@@ -3,7 +3,9 @@
 mod actions;
 mod cluster;
 mod far;
+mod formation;
 mod groups;
+mod growing;
 mod host;
 mod leaders;
 mod load;
