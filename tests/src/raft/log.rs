@@ -43,7 +43,7 @@ struct Disk<C: RaftTypeConfig> {
     /// The first index that a power loss would take.
     unflushed_from: u64,
     flush_delay: Duration,
-    append_delay: Duration,
+    commit_delay: Duration,
     /// When the last flush that was started ends: no write is done before one that came earlier.
     flushed_at: Option<Instant>,
     /// The flushes that have not ended, aborted with the last clone of the log.
@@ -59,7 +59,7 @@ impl<C: RaftTypeConfig> Default for Disk<C> {
             entries: BTreeMap::new(),
             unflushed_from: 0,
             flush_delay: Duration::ZERO,
-            append_delay: Duration::ZERO,
+            commit_delay: Duration::ZERO,
             flushed_at: None,
             flushes: JoinSet::new(),
         }
@@ -82,10 +82,10 @@ impl<C: RaftTypeConfig> MemLog<C> {
         self.disk().flush_delay = delay;
     }
 
-    /// How long from now on the Raft itself waits for an append to be taken, doing nothing else: a
-    /// disk whose queue is full.
-    pub fn set_append_delay(&self, delay: Duration) {
-        self.disk().append_delay = delay;
+    /// How long from now on the Raft itself waits, doing nothing else, until what is committed is
+    /// noted. What it shows meanwhile is older than what it knows.
+    pub fn set_commit_delay(&self, delay: Duration) {
+        self.disk().commit_delay = delay;
     }
 
     /// Loses the entries that were appended and not flushed, as a machine without power does.
@@ -115,7 +115,7 @@ impl<C: RaftTypeConfig> MemLog<C> {
             entries: disk.entries.clone(),
             unflushed_from: disk.unflushed_from,
             flush_delay: disk.flush_delay,
-            append_delay: disk.append_delay,
+            commit_delay: disk.commit_delay,
             ..Disk::default()
         };
         Self {
@@ -210,6 +210,10 @@ impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
     }
 
     async fn save_committed(&mut self, committed: Option<LogIdOf<C>>) -> Result<(), io::Error> {
+        let noted = self.disk().commit_delay;
+        if !noted.is_zero() {
+            sleep(noted).await;
+        }
         self.disk().committed = committed;
         Ok(())
     }
@@ -223,10 +227,6 @@ impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
         I: IntoIterator<Item = EntryOf<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let taken = self.disk().append_delay;
-        if !taken.is_zero() {
-            sleep(taken).await;
-        }
         let now = Instant::now();
         let mut disk = self.disk();
         let last = disk.append(entries);

@@ -193,6 +193,8 @@ async fn a_former_leader_does_not_call_done_what_the_group_has_changed() {
     let mut managed = Managed::start_of(4, &[1, 2, 3], RaftManagerConfig::default()).await;
     let (follower, leader) = managed.follower_and_leader().await;
     managed.open(4).await;
+    // It leads without a doubt.
+    managed.drive(leader, &managed.goal(4, None)).await;
     for node in 1..=4 {
         if node != leader {
             managed.cluster.cut(leader, node);
@@ -262,7 +264,7 @@ async fn a_step_planned_on_a_former_membership_is_planned_again() {
     let managed = Managed::start_of(4, &[1], RaftManagerConfig::default()).await;
     managed.drive(1, &managed.goal(4, LEARNER)).await;
     let disk = &managed.members[&1].log;
-    disk.set_append_delay(50 * MS);
+    disk.set_commit_delay(50 * MS);
     let (group, deadline) = (managed.group(1), Instant::now() + LIMIT);
     let removing = group.change(managed.goal(4, None), deadline);
     let moving = async {
