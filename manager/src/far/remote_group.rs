@@ -3,14 +3,17 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use bytes::BytesMut;
-use openraft::RaftTypeConfig;
+use bytes::{Bytes, BytesMut};
+use openraft::raft::linearizable_read::ReadLogId;
 use openraft::type_config::alias::LogIdOf;
+use openraft::{RaftTypeConfig, ReadPolicy};
 use quicraft_transport::raft::{Codec as _, RaftCodec};
+use tokio::time::Instant;
 
 use super::FarGroup;
 use super::far_group::Far;
 use crate::forward::{Question, ask, method};
+use crate::group::policy_byte;
 use crate::{Proposed, RequestError, RequestOptions};
 
 /// A group that this node does not host, with its types. Cloning gives another handle on the same
@@ -75,6 +78,7 @@ impl<C: RaftTypeConfig<NodeId = u64>> RemoteGroup<C> {
         let question: Question<'_, '_, (LogIdOf<C>, C::R)> = Question {
             method: method::PROPOSE,
             repeatable: options.idempotent,
+            has_fate: true,
             deadline: options.deadline,
             here: None,
             body: &body,
@@ -85,5 +89,21 @@ impl<C: RaftTypeConfig<NodeId = u64>> RemoteGroup<C> {
             response,
             leader,
         })
+    }
+
+    /// A log index up to which the group has committed.
+    pub(crate) async fn committed(&self, deadline: Instant) -> Result<u64, RequestError> {
+        let Far { origin, guide } = self.far.inner();
+        let byte = policy_byte(&ReadPolicy::ReadIndex);
+        let question: Question<'_, '_, ReadLogId<C>> = Question {
+            method: method::READ_POINT,
+            repeatable: true,
+            has_fate: false,
+            deadline,
+            here: None,
+            body: &|| Ok(Bytes::copy_from_slice(&[byte])),
+        };
+        let (_, point) = ask(origin, guide, &question).await?;
+        Ok(point.index())
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::origin::Origin;
 use super::route::{Missed, Route, Step};
 use super::wire::Answer;
-use crate::RequestError;
+use crate::{NodeAt, RequestError};
 
 /// What this node knows of who leads a group.
 pub(crate) trait Guide: Sync {
@@ -40,6 +40,8 @@ pub(crate) struct Question<'h, 'b, T> {
     pub(crate) method: u16,
     /// Whether asking twice does no harm.
     pub(crate) repeatable: bool,
+    /// Whether something is done by it, so that an answer that was lost matters to whoever asks.
+    pub(crate) has_fate: bool,
     pub(crate) deadline: Instant,
     /// None on a node that does not host the group.
     pub(crate) here: Option<Here<'h, T>>,
@@ -82,6 +84,7 @@ where
     let started = Instant::now();
     let mut route = Route::new(origin.me(), origin.pause());
     let mut last = "no leader is known".to_owned();
+    let mut lost = None;
     while Instant::now() < question.deadline {
         let leader = guide.leader();
         // In a statement of its own: the generator is bound to its thread, the request is not.
@@ -105,15 +108,12 @@ where
             }
             Attempt::Unknown(text) if question.repeatable => {
                 route.missed(node, Missed::Lost);
+                if question.has_fate {
+                    lost = Some((asked, text.clone()));
+                }
                 last = format!("{asked}: {text}");
             }
-            Attempt::Unknown(reason) => {
-                return Err(RequestError::Unknown {
-                    group: origin.name.clone(),
-                    asked,
-                    reason,
-                });
-            }
+            Attempt::Unknown(reason) => return Err(unknown(origin, asked, reason)),
             Attempt::Failed(reason) => {
                 return Err(RequestError::Failed {
                     group: origin.name.clone(),
@@ -124,12 +124,24 @@ where
             Attempt::Refused(error) => return Err(error),
         }
     }
+    // An attempt may have done it, although no later one was answered.
+    if let Some((asked, reason)) = lost {
+        return Err(unknown(origin, asked, reason));
+    }
     Err(RequestError::NoLeader {
         group: origin.name.clone(),
         leader: guide.leader().map(|node| origin.node_at(node)),
         waited: started.elapsed(),
         last,
     })
+}
+
+fn unknown(origin: &Origin, asked: NodeAt, reason: String) -> RequestError {
+    RequestError::Unknown {
+        group: origin.name.clone(),
+        asked,
+        reason,
+    }
 }
 
 async fn here<T>(question: &Question<'_, '_, T>) -> Attempt<T> {

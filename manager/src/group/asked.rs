@@ -67,6 +67,7 @@ fn question<'h, 'b, T: Serialize + DeserializeOwned>(
         method,
         // Each asks for a state of things, which is reached as well by asking twice.
         repeatable: true,
+        has_fate: false,
         deadline,
         here,
         body,

@@ -33,6 +33,7 @@ use crate::config::RaftManagerConfig;
 use crate::forward::{Guide, Origin};
 use crate::{ClusterNode, GroupName, RequestError, StartGroupError};
 use service::GroupService;
+pub(crate) use service::policy_byte;
 
 /// What a group is started with.
 #[derive(Debug)]

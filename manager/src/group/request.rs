@@ -20,7 +20,8 @@ pub struct RequestOptions {
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// The command may be run twice without harm, because the state machine notices the second one:
-    /// then a proposal of unknown fate is made again instead of being reported. Default `false`.
+    /// then a proposal of unknown fate is made again, and reported as unknown only if no attempt
+    /// before the deadline is answered. Default `false`.
     pub idempotent: bool,
 }
 
@@ -68,6 +69,7 @@ where
     let question = Question {
         method: method::PROPOSE,
         repeatable: options.idempotent,
+        has_fate: true,
         deadline: options.deadline,
         here: Some(&|| answer::propose(&inner.raft, command.clone()).boxed()),
         body: &|| {
@@ -98,6 +100,7 @@ where
     let question = Question {
         method: method::READ_POINT,
         repeatable: true,
+        has_fate: false,
         deadline,
         here: Some(&|| answer::read_point(&inner.raft, policy.clone()).boxed()),
         body: &|| Ok(Bytes::copy_from_slice(&[byte])),

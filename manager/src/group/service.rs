@@ -140,7 +140,7 @@ where
 }
 
 /// The body of a question for a read point.
-pub(super) const fn policy_byte(policy: &ReadPolicy) -> u8 {
+pub(crate) const fn policy_byte(policy: &ReadPolicy) -> u8 {
     match policy {
         ReadPolicy::ReadIndex => 0,
         ReadPolicy::LeaseRead => 1,

@@ -231,3 +231,19 @@ fn no_node_0(group: &GroupName, node: u64) -> Result<(), OperationError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host may do all of it in a task of its own.
+    #[expect(dead_code, reason = "it has only to compile")]
+    fn every_future_can_be_sent(manager: &RaftManager, group: &GroupName, deadline: Instant) {
+        fn sent<T: Send>(_: T) {}
+        sent(manager.transfer(group, 1, deadline));
+        sent(manager.step_down(group, deadline));
+        sent(manager.balance(deadline));
+        sent(manager.drain(1, deadline));
+        sent(manager.shut_down());
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use openraft::storage::RaftStateMachine;
 use openraft::{RaftTypeConfig, ReadPolicy};
 use tokio::time::Instant;
@@ -9,7 +11,9 @@ use tokio::time::Instant;
 use super::numbers::Numbers;
 use super::{CommandId, SessionLimits};
 use crate::group::{Group, Proposed, RequestOptions};
-use crate::{GroupName, RequestError};
+use crate::{GroupName, RemoteGroup, RequestError};
+
+type Proposing<C> = BoxFuture<'static, Result<Proposed<C>, RequestError>>;
 
 /// A client of one group whose commands are run once each, however often they are proposed.
 ///
@@ -19,15 +23,17 @@ use crate::{GroupName, RequestError};
 ///
 /// Share it by reference: several commands may be under way. When the process ends, so does the
 /// session; what was under way then is run once or not at all.
-pub struct ClientSession<C: RaftTypeConfig, SM: RaftStateMachine<C>> {
-    group: Group<C, SM>,
+pub struct ClientSession<C: RaftTypeConfig> {
+    group: GroupName,
     client: u128,
     opened: u64,
     window: u32,
     numbers: Numbers,
+    /// A group that is hosted here, or one that is not.
+    propose: Box<dyn Fn(C::D, RequestOptions) -> Proposing<C> + Send + Sync>,
 }
 
-impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> fmt::Debug for ClientSession<C, SM> {
+impl<C: RaftTypeConfig> fmt::Debug for ClientSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientSession")
             .field("group", &self.group)
@@ -37,14 +43,13 @@ impl<C: RaftTypeConfig, SM: RaftStateMachine<C>> fmt::Debug for ClientSession<C,
     }
 }
 
-impl<C, SM> ClientSession<C, SM>
+impl<C> ClientSession<C>
 where
     C: RaftTypeConfig<NodeId = u64>,
     C::D: Clone,
-    SM: RaftStateMachine<C>,
 {
-    /// A new client. It reads the group's log index, and writes nothing. `limits` are those of the
-    /// group's table.
+    /// A new client of a group that this node hosts. It reads the group's log index, and writes
+    /// nothing. `limits` are those of the group's table.
     ///
     /// # Errors
     ///
@@ -53,25 +58,62 @@ where
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn open(
+    pub async fn open<SM: RaftStateMachine<C>>(
         group: &Group<C, SM>,
         limits: SessionLimits,
         deadline: Instant,
     ) -> Result<Self, RequestError> {
         let opened = group.read(ReadPolicy::ReadIndex, deadline).await?;
-        Ok(Self {
-            group: group.clone(),
+        let (name, group) = (group.name().clone(), group.clone());
+        Ok(Self::new(name, opened, limits, move |command, options| {
+            let group = group.clone();
+            async move { group.propose(command, options).await }.boxed()
+        }))
+    }
+
+    /// A new client of a group that only other nodes host; otherwise as [`ClientSession::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientSession::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn open_remote(
+        group: &RemoteGroup<C>,
+        limits: SessionLimits,
+        deadline: Instant,
+    ) -> Result<Self, RequestError> {
+        let opened = group.committed(deadline).await?;
+        let (name, group) = (group.far().name().clone(), group.clone());
+        Ok(Self::new(name, opened, limits, move |command, options| {
+            let group = group.clone();
+            async move { group.propose(command, options).await }.boxed()
+        }))
+    }
+
+    fn new(
+        group: GroupName,
+        opened: u64,
+        limits: SessionLimits,
+        propose: impl Fn(C::D, RequestOptions) -> Proposing<C> + Send + Sync + 'static,
+    ) -> Self {
+        let window = limits.window.max(1);
+        Self {
+            group,
             client: rand::random(),
             opened,
-            window: limits.window.max(1),
-            numbers: Numbers::new(limits.window.max(1)),
-        })
+            window,
+            numbers: Numbers::new(window),
+            propose: Box::new(propose),
+        }
     }
 
     /// Its group.
     #[must_use]
-    pub fn group(&self) -> &GroupName {
-        self.group.name()
+    pub const fn group(&self) -> &GroupName {
+        &self.group
     }
 
     /// Proposes a command, which `command` makes with its id, and returns what running it gave, be it
@@ -80,8 +122,8 @@ where
     /// # Errors
     ///
     /// [`RequestError::Overloaded`] if the oldest command under way is as many numbers behind as the
-    /// window has; otherwise as [`Group::propose`]. After [`RequestError::NoLeader`] the command may
-    /// have been run too, once at most: an attempt before the last may have been of unknown fate.
+    /// window has; otherwise as [`Group::propose`]. After [`RequestError::Unknown`] do not propose the
+    /// same thing again as another command: that one would have another id.
     ///
     /// # Cancel safety
     ///
@@ -93,7 +135,7 @@ where
     ) -> Result<Proposed<C>, RequestError> {
         let Some(number) = self.numbers.take() else {
             return Err(RequestError::Overloaded {
-                group: self.group.name().clone(),
+                group: self.group.clone(),
                 limit: self.window as usize,
             });
         };
@@ -103,6 +145,6 @@ where
             sequence: number.sequence(),
         };
         let options = RequestOptions::until(deadline).idempotent();
-        self.group.propose(command(id), options).await
+        (self.propose)(command(id), options).await
     }
 }

@@ -11,8 +11,8 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::{BasicNode, EntryPayload, OptionalSend};
 use quicraft_manager::{
-    ClientSession, CommandId, Group, GroupSpec, RaftManager, RaftManagerConfig, SessionLimits,
-    SessionTable,
+    ClientSession, CommandId, Group, GroupSpec, RaftManager, RaftManagerConfig, RequestError,
+    SessionLimits, SessionTable,
 };
 use quicraft_tests::raft::{
     Command, InMemory, Machine, MachineSnapshotBuilder, MemLog, Recorded, TypeConfig,
@@ -110,20 +110,26 @@ impl Once {
     }
 }
 
-/// Three nodes with the group, and what each has applied.
+/// Three nodes with the group, what each has applied, and a fourth one without it.
 struct Cluster {
     sim: SimCluster,
+    managers: BTreeMap<u64, RaftManager>,
     groups: BTreeMap<u64, Group<TypeConfig, Once>>,
     machines: BTreeMap<u64, Once>,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let sim = SimCluster::start_unlinked(SimSpec::new(3, 0, ROUND_TRIP)).await;
+        let sim = SimCluster::start_unlinked(SimSpec::new(4, 0, ROUND_TRIP)).await;
         let (mut groups, mut machines) = (BTreeMap::new(), BTreeMap::new());
+        let mut managers = BTreeMap::new();
         for node in sim.nodes() {
             let handle = node.transport.handle();
             let manager = RaftManager::new(handle, RaftManagerConfig::default()).expect("valid");
+            managers.insert(node.id, manager.clone());
+            if node.id > 3 {
+                continue;
+            }
             let machine = Once::new();
             let spec = GroupSpec::new(
                 name("orders/0"),
@@ -141,6 +147,7 @@ impl Cluster {
         groups[&1].raft().initialize(nodes).await.expect("founded");
         Self {
             sim,
+            managers,
             groups,
             machines,
         }
@@ -225,4 +232,35 @@ async fn as_many_commands_are_under_way_as_the_window_has() {
     assert!(refused.is_retryable(), "{refused}");
     let last = propose().await.expect("there is room again");
     assert_eq!(cluster.applied(last.leader), 3);
+}
+
+/// A node that does not host the group has sessions of it too; what it asked and never heard of is
+/// unknown, although it was asked again and again.
+#[tokio::test(start_paused = true)]
+async fn a_session_of_a_group_elsewhere_says_what_it_does_not_know() {
+    let cluster = Cluster::start().await;
+    let far =
+        cluster.managers[&4]
+            .remote_group::<TypeConfig>(name("orders/0"), GroupId::new(1), || vec![1, 2, 3]);
+    let deadline = Instant::now() + LIMIT;
+    let session = ClientSession::open_remote(&far, SessionLimits::default(), deadline);
+    let session = session.await.expect("opened");
+    let first = session.propose(deadline, command).await.expect("proposed");
+    let leader = first.leader;
+    // The command arrives, and nothing comes back from anybody.
+    for node in 1..=3 {
+        cluster.sim.cut_one_way(node, 4);
+    }
+    let deadline = Instant::now() + LIMIT;
+    let error = session.propose(deadline, command).await.unwrap_err();
+    assert!(matches!(error, RequestError::Unknown { .. }), "{error}");
+    assert!(error.is_unknown() && !error.is_retryable());
+    assert_eq!(Instant::now(), deadline);
+    assert_eq!(cluster.applied(leader), 2);
+    cluster.sim.switch.heal();
+    let link = cluster.sim.node(4);
+    link.link_until(leader, |link| link.links > 0).await;
+    let deadline = Instant::now() + LIMIT;
+    session.propose(deadline, command).await.expect("proposed");
+    assert_eq!(cluster.applied(leader), 3);
 }
