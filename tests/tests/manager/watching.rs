@@ -304,8 +304,9 @@ async fn metrics_have_their_names_and_say_what_happened() {
         "{last}"
     );
     let alone = managed.group(cut).propose(Command::new("d"), until(LIMIT));
+    // It does not know yet that it is alone: its command left, and no answer came.
     alone.await.expect_err("alone");
-    assert_eq!(commands("no_leader"), 1.0);
+    assert_eq!(commands("unknown"), 1.0);
     assert_eq!(recorded.last("quicraft_events_total{event=peer_dead}"), 1.0);
     drop(managed.managers[&leader].shut_down().await);
     assert!(recorded.last(&silent).is_nan(), "nobody can know");

@@ -1,3 +1,5 @@
+//! The state of a cluster is true when nodes die, lie or say nothing.
+
 use std::time::Duration;
 
 use quicraft_transport::GroupId;
@@ -134,7 +136,7 @@ fn all_is_well() {
     assert_eq!(status.nodes[0].reach.report().unwrap().host.name, "host-1");
 }
 
-/// W23: a follower that is dead is shown as dead, although nothing is written and the leader is well.
+/// A follower that is dead is shown as dead, although nothing is written and the leader is well.
 #[test]
 fn w23_a_dead_follower_is_dead() {
     let mut leader = said(2, 5, Some(2));
@@ -159,7 +161,7 @@ fn w23_a_dead_follower_is_dead() {
     assert_eq!(about, [(Some(1), false), (None, true)]);
 }
 
-/// W23: the others still believe in a leader that is dead. What they believe does not count.
+/// The others still believe in a leader that is dead. What they believe does not count.
 #[test]
 fn w23_a_dead_leader_is_no_leader() {
     let others = [2, 3].map(|node| (node, Ok(said(node, 5, Some(1)))));

@@ -1,3 +1,5 @@
+//! What a change of samples tells, and what it does not.
+
 use std::sync::Arc;
 
 use quicraft_transport::GroupId;
@@ -119,7 +121,7 @@ fn members_and_failures_are_told_once_and_an_orderly_end_is_no_failure() {
     assert_eq!(names(&track.observe(closing, now)), [""; 0]);
 }
 
-/// W23: on an idle group nothing lags, and yet a follower is dead that acknowledges no heartbeat.
+/// On an idle group nothing lags, and yet a follower is dead that acknowledges no heartbeat.
 #[test]
 fn w23_silence_kills_on_an_idle_group_as_well() {
     let (mut track, start) = (GroupTrack::default(), Instant::now());
