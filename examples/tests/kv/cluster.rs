@@ -64,8 +64,9 @@ async fn start(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> KvHost
 /// Waits until all nodes are in the cluster and all groups are open everywhere.
 async fn formed(hosts: &[&KvHost]) {
     for host in hosts {
-        let formed = host.manager().wait_for_cluster_formation(LONG);
-        formed.await.unwrap();
+        let formed = host.manager().wait_for_cluster_formation(LONG).await;
+        let all = || hosts.iter().map(|host| host.manager().formation());
+        assert!(formed.is_ok(), "{:?}", all().collect::<Vec<_>>());
     }
 }
 
