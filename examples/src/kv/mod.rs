@@ -12,6 +12,7 @@ pub mod groups;
 pub mod host;
 pub mod http;
 mod links;
+pub mod metrics;
 pub mod node;
 mod panics;
 pub mod process;

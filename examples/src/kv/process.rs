@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::Settings;
 use super::config::{Config, ConfigError};
+use super::metrics;
 use super::node::{Node, NodeError};
 use super::panics::log_panics;
 use super::stop::StopSignal;
@@ -61,6 +62,7 @@ enum ProcessError {
 #[must_use]
 pub fn run(args: NodeArgs) -> ExitCode {
     start_log();
+    metrics::start();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,7 +3,6 @@
 //! Every change may be asked for again, here or elsewhere: it goes on where it stopped. How long a
 //! change is waited for, the header `x-deadline-ms` says, or else it is two minutes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use quicraft_manager::{
-    ChangeOptions, ChangeReport, ClusterError, GroupName, GroupSelection, OperationError,
+    ChangeOptions, ChangeReport, ClusterError, GroupName, GroupResult, GroupSelection, GroupView,
+    LeaderMove, NodeView, OperationError, Problem,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,13 +29,19 @@ const CHANGE: Duration = Duration::from_secs(120);
 /// How long a move of a leader is waited for: two elections.
 const TRANSFER: Duration = Duration::from_secs(10);
 
+/// How long the other nodes are asked how they are.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// The paths of an operator.
 pub(super) fn routes() -> Router<Arc<Front>> {
     Router::new()
         .route("/admin/nodes", post(add).fallback(wrong_method))
         .route("/admin/nodes/{node}", delete(remove).fallback(wrong_method))
         .route("/admin/transfer", post(transfer).fallback(wrong_method))
+        .route("/admin/balance", post(balance).fallback(wrong_method))
+        .route("/admin/drain", post(drain).fallback(wrong_method))
         .route("/admin/status", get(status).fallback(wrong_method))
+        .route("/metrics", get(metrics).fallback(wrong_method))
 }
 
 /// A node that is to join.
@@ -123,9 +129,7 @@ async fn transfer(
 ) -> Result<Json<Moved>, Refusal> {
     let Json(Handover { group, to }) = body.map_err(|error| bad(error.body_text()))?;
     let deadline = deadline_of(&headers, TRANSFER)?;
-    let open = front.host.manager().operations(&group);
-    let open = open.map_err(|error| operating(&error))?;
-    let moved = open.transfer(to, deadline).await;
+    let moved = front.host.manager().transfer(&group, to, deadline).await;
     let moved = moved.map_err(|error| operating(&error))?;
     Ok(Json(Moved {
         group,
@@ -135,74 +139,97 @@ async fn transfer(
     }))
 }
 
-/// The cluster, as this node has applied it.
+/// What became of a group's leader.
 #[derive(Serialize)]
-struct ClusterStatus {
-    /// 32 hexadecimal digits; absent until the cluster is founded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<String>,
-    /// Whether every node and every group is where it is to be.
-    formed: bool,
-    nodes: BTreeMap<u64, NodeSeen>,
-    groups: BTreeMap<String, GroupSeen>,
-}
-
-#[derive(Serialize)]
-struct NodeSeen {
-    raft: Vec<String>,
-    http: String,
-    /// `joining`, `member`, `leaving` or `removed`.
-    standing: String,
-    seated: bool,
-    /// `done`, or what is missing and why.
-    formation: String,
-}
-
-#[derive(Serialize)]
-struct GroupSeen {
-    id: u64,
-    voters: Vec<u64>,
-    learners: Vec<u64>,
+struct LeaderSeen {
+    group: GroupName,
+    /// Who leads now, as far as it is known.
     leader: Option<u64>,
-    formation: String,
+    moved: bool,
+    /// Why it did not move although it was to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
-async fn status(State(front): Shared) -> Result<Json<ClusterStatus>, Refusal> {
+impl LeaderSeen {
+    fn all(results: Vec<GroupResult<LeaderMove>>) -> Json<Vec<Self>> {
+        let seen = results.into_iter().map(|GroupResult { group, result, .. }| {
+            let (leader, moved, problem) = match result {
+                Ok(LeaderMove::Moved(moved)) => (Some(moved.to), true, None),
+                Ok(LeaderMove::Kept { leader }) => (leader, false, None),
+                Ok(_) => (None, false, None),
+                Err(error) => (None, false, Some(one_line(&error))),
+            };
+            Self {
+                group,
+                leader,
+                moved,
+                problem,
+            }
+        });
+        Json(seen.collect())
+    }
+}
+
+async fn balance(
+    State(front): Shared,
+    headers: HeaderMap,
+) -> Result<Json<Vec<LeaderSeen>>, Refusal> {
+    let deadline = deadline_of(&headers, CHANGE)?;
+    let moved = front.host.manager().balance(deadline).await;
+    Ok(LeaderSeen::all(moved))
+}
+
+/// A node that is to lead nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drained {
+    node: u64,
+}
+
+async fn drain(
+    State(front): Shared,
+    headers: HeaderMap,
+    body: Result<Json<Drained>, JsonRejection>,
+) -> Result<Json<Vec<LeaderSeen>>, Refusal> {
+    let Json(Drained { node }) = body.map_err(|error| bad(error.body_text()))?;
+    let deadline = deadline_of(&headers, TRANSFER)?;
+    let moved = front.host.manager().drain(node, deadline).await;
+    Ok(LeaderSeen::all(moved))
+}
+
+/// The cluster, as its nodes report it now.
+#[derive(Serialize)]
+struct ClusterSeen {
+    /// 32 hexadecimal digits: a number so large that JSON readers round it. All 0 until the cluster
+    /// is founded.
+    uid: String,
+    /// Whether every node and every group is where it is to be, as the asked node sees it.
+    formed: bool,
+    nodes: Vec<NodeView>,
+    groups: Vec<GroupView>,
+    problems: Vec<Problem>,
+}
+
+async fn status(State(front): Shared, headers: HeaderMap) -> Result<Json<ClusterSeen>, Refusal> {
     let manager = front.host.manager();
-    let report = manager.formation().map_err(|error| changing(&error))?;
-    let state = front.host.cluster().state();
-    let open = manager.group_status().into_iter();
-    let leaders: BTreeMap<_, _> = open.map(|group| (group.name, group.leader)).collect();
-    let nodes = state.nodes.iter().map(|(&node, entry)| {
-        let seen = NodeSeen {
-            raft: entry.record.addresses.clone(),
-            http: entry.record.data.clone(),
-            standing: entry.standing.to_string(),
-            seated: entry.seated,
-            formation: text(report.nodes.get(&node)),
-        };
-        (node, seen)
-    });
-    let groups = state.groups.iter().map(|(name, group)| {
-        let seen = GroupSeen {
-            id: group.id,
-            voters: group.voters.iter().copied().collect(),
-            learners: group.learners.iter().copied().collect(),
-            leader: leaders.get(name).copied().flatten(),
-            formation: text(report.groups.get(name)),
-        };
-        (name.to_string(), seen)
-    });
-    Ok(Json(ClusterStatus {
-        uid: report.uid.map(|uid| format!("{uid:032x}")),
-        formed: report.is_done(),
-        nodes: nodes.collect(),
-        groups: groups.collect(),
+    let formed = manager.formation().map_err(|error| changing(&error))?;
+    let status = manager.status(deadline_of(&headers, LOOK)?).await;
+    let status = status.map_err(|error| changing(&error))?;
+    Ok(Json(ClusterSeen {
+        uid: format!("{:032x}", status.uid),
+        formed: formed.is_done(),
+        nodes: status.nodes,
+        groups: status.groups,
+        problems: status.problems,
     }))
 }
 
-fn text(state: Option<&quicraft_manager::FormationState>) -> String {
-    state.map_or_else(|| "done".to_owned(), ToString::to_string)
+/// Everything that is counted and measured in this process, as Prometheus reads it.
+async fn metrics() -> Result<String, Refusal> {
+    let none = "another recorder of metrics was there before this one";
+    let text = crate::kv::metrics::text();
+    text.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, none))
 }
 
 fn bad(error: String) -> Refusal {

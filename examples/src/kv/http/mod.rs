@@ -315,7 +315,7 @@ async fn health(State(front): Shared) -> Result<Json<Health>, Refusal> {
 
 async fn no_such_path(uri: Uri) -> Refusal {
     let error = format!(
-        "there is no {}; /kv/KEY, /status, /healthz, /peers/ID/forget and /admin/... are",
+        "there is no {}; /kv/KEY, /status, /healthz, /metrics, /peers/ID/forget and /admin/... are",
         uri.path()
     );
     Refusal::new(StatusCode::NOT_FOUND, error)
