@@ -43,7 +43,7 @@ struct Disk<C: RaftTypeConfig> {
     /// The first index that a power loss would take.
     unflushed_from: u64,
     flush_delay: Duration,
-    commit_delay: Duration,
+    stall: Duration,
     /// When the last flush that was started ends: no write is done before one that came earlier.
     flushed_at: Option<Instant>,
     /// The flushes that have not ended, aborted with the last clone of the log.
@@ -59,7 +59,7 @@ impl<C: RaftTypeConfig> Default for Disk<C> {
             entries: BTreeMap::new(),
             unflushed_from: 0,
             flush_delay: Duration::ZERO,
-            commit_delay: Duration::ZERO,
+            stall: Duration::ZERO,
             flushed_at: None,
             flushes: JoinSet::new(),
         }
@@ -82,10 +82,49 @@ impl<C: RaftTypeConfig> MemLog<C> {
         self.disk().flush_delay = delay;
     }
 
-    /// How long from now on the Raft itself waits, doing nothing else, until what is committed is
-    /// noted. What it shows meanwhile is older than what it knows.
-    pub fn set_commit_delay(&self, delay: Duration) {
-        self.disk().commit_delay = delay;
+    /// How long from now on the Raft itself stands still after each append that is flushed at once,
+    /// and after each note of what is committed. What it shows meanwhile is older than what it knows.
+    pub fn set_stall(&self, stall: Duration) {
+        self.disk().stall = stall;
+    }
+
+    /// Appends entries, and says whether they are flushed.
+    fn take(&self, entries: impl IntoIterator<Item = EntryOf<C>>, callback: IOFlushed<C>) -> bool {
+        let now = Instant::now();
+        let mut disk = self.disk();
+        let last = disk.append(entries);
+        let due = disk.flushed_at.unwrap_or(now).max(now + disk.flush_delay);
+        if due <= now {
+            if let Some(last) = last {
+                disk.flushed_to(last);
+            }
+            drop(disk);
+            callback.io_completed(Ok(()));
+            return true;
+        }
+        disk.flushed_at = Some(due);
+        while disk.flushes.try_join_next().is_some() {}
+        let flushing = Arc::downgrade(&self.disk);
+        disk.flushes.spawn(async move {
+            sleep_until(due).await;
+            let Some(disk) = flushing.upgrade() else {
+                return;
+            };
+            if let Some(last) = last {
+                disk.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .flushed_to(last);
+            }
+            callback.io_completed(Ok(()));
+        });
+        false
+    }
+
+    async fn stall(&self) {
+        let stall = self.disk().stall;
+        if !stall.is_zero() {
+            sleep(stall).await;
+        }
     }
 
     /// Loses the entries that were appended and not flushed, as a machine without power does.
@@ -115,7 +154,7 @@ impl<C: RaftTypeConfig> MemLog<C> {
             entries: disk.entries.clone(),
             unflushed_from: disk.unflushed_from,
             flush_delay: disk.flush_delay,
-            commit_delay: disk.commit_delay,
+            stall: disk.stall,
             ..Disk::default()
         };
         Self {
@@ -210,11 +249,8 @@ impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
     }
 
     async fn save_committed(&mut self, committed: Option<LogIdOf<C>>) -> Result<(), io::Error> {
-        let noted = self.disk().commit_delay;
-        if !noted.is_zero() {
-            sleep(noted).await;
-        }
         self.disk().committed = committed;
+        self.stall().await;
         Ok(())
     }
 
@@ -227,33 +263,9 @@ impl<C: RaftTypeConfig<Entry: Clone>> RaftLogStorage<C> for MemLog<C> {
         I: IntoIterator<Item = EntryOf<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let now = Instant::now();
-        let mut disk = self.disk();
-        let last = disk.append(entries);
-        let due = disk.flushed_at.unwrap_or(now).max(now + disk.flush_delay);
-        if due <= now {
-            if let Some(last) = last {
-                disk.flushed_to(last);
-            }
-            drop(disk);
-            callback.io_completed(Ok(()));
-            return Ok(());
+        if self.take(entries, callback) {
+            self.stall().await;
         }
-        disk.flushed_at = Some(due);
-        while disk.flushes.try_join_next().is_some() {}
-        let flushing = Arc::downgrade(&self.disk);
-        disk.flushes.spawn(async move {
-            sleep_until(due).await;
-            let Some(disk) = flushing.upgrade() else {
-                return;
-            };
-            if let Some(last) = last {
-                disk.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .flushed_to(last);
-            }
-            callback.io_completed(Ok(()));
-        });
         Ok(())
     }
 

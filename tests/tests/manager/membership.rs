@@ -264,11 +264,12 @@ async fn a_step_planned_on_a_former_membership_is_planned_again() {
     let managed = Managed::start_of(4, &[1], RaftManagerConfig::default()).await;
     managed.drive(1, &managed.goal(4, LEARNER)).await;
     let disk = &managed.members[&1].log;
-    disk.set_commit_delay(50 * MS);
+    disk.set_stall(50 * MS);
     let (group, deadline) = (managed.group(1), Instant::now() + LIMIT);
     let removing = group.change(managed.goal(4, None), deadline);
     let moving = async {
-        sleep(10 * MS).await;
+        // The removal is appended at 0 ms, and committed at 50 ms.
+        sleep(75 * MS).await;
         let moved = GroupGoal::new(NodeRecord::new(4, ["elsewhere:4000"]), LEARNER);
         group.change(moved, deadline).await
     };

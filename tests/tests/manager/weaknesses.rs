@@ -299,7 +299,9 @@ async fn w13_a_command_of_unknown_fate_is_called_so_and_sent_once() {
 async fn w14_a_leader_that_is_cut_off_serves_no_read() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
     let (follower, leader) = managed.follower_and_leader().await;
-    let written = managed.group(leader).propose(Command::new("old"), until(LIMIT));
+    let written = managed
+        .group(leader)
+        .propose(Command::new("old"), until(LIMIT));
     written.await.expect("it leads");
     isolate(&managed, leader);
     // The first attempt may have been on its way to the one that is cut off.
