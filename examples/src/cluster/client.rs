@@ -1,26 +1,24 @@
 //! Clients of the cluster: one request, repeated until it is answered, over plain HTTP.
 //!
-//! A client knows the nodes' URLs and remembers who led a group last. It knows nothing of how the
-//! nodes are started or killed.
+//! A client knows the nodes' URLs and remembers who answered for a group last; any node does. It knows
+//! nothing of how the nodes are started or killed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngExt as _;
-use reqwest::header::LOCATION;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::error::ClusterError;
-use super::limits::{ATTEMPT, BACKOFF, CONNECT, READ, REDIRECTS, WRITE};
+use super::limits::{ATTEMPT, BACKOFF, CONNECT, READ, SERVED, WRITE};
 use super::status::Status;
 use super::workload::Workload;
 
 /// What became of one attempt to write.
 enum Attempt {
     Acknowledged,
-    /// Another node leads; nothing was done.
-    Elsewhere(usize),
     /// Nothing was done.
     Refused(String),
     /// Nobody knows whether it was done.
@@ -28,7 +26,7 @@ enum Attempt {
 }
 
 /// What one acknowledged write took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Written {
     /// When the attempt that was acknowledged began.
@@ -41,8 +39,8 @@ pub struct Written {
     pub retries: u64,
     /// Of these, attempts whose fate is unknown.
     pub unknown: u64,
-    /// Redirects that were followed.
-    pub redirects: u64,
+    /// Why the last attempt that failed did.
+    pub last: Option<String>,
 }
 
 /// What a node has under a key.
@@ -58,11 +56,13 @@ pub enum Held {
 /// All clients together: they share connections and what they know of leaders.
 #[derive(Debug)]
 pub struct Clients {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     /// `http://host:port` of each node.
-    urls: Vec<String>,
-    /// For each group the place in `urls` of who led it last.
+    urls: RwLock<Vec<String>>,
+    /// For each group the place in `urls` of who answered for it last.
     leaders: Vec<AtomicUsize>,
+    /// Whether each write begins at another node than the one before.
+    spread: AtomicBool,
     workload: Workload,
 }
 
@@ -88,7 +88,8 @@ impl Clients {
         let nodes = urls.len().max(1);
         Ok(Self {
             http,
-            urls,
+            urls: RwLock::new(urls),
+            spread: AtomicBool::new(false),
             leaders: (0..groups)
                 .map(|group| AtomicUsize::new(usize::try_from(group).unwrap_or(0) % nodes))
                 .collect(),
@@ -131,11 +132,12 @@ impl Clients {
         let group = self.workload.group(&key);
         let started = Instant::now();
         let mut backoff = Backoff::new();
-        let (mut retries, mut unknown, mut redirects) = (0, 0, 0);
-        let mut node = self.leader(group);
+        let (mut retries, mut unknown) = (0, 0);
+        let mut node = self.first(group, number);
+        let mut last = None;
         loop {
             let attempted = Instant::now();
-            let last = match self.attempt(node, &key, &value).await {
+            let why = match self.attempt(node, &key, &value).await {
                 Attempt::Acknowledged => {
                     self.remember(group, node);
                     return Ok(Written {
@@ -144,16 +146,8 @@ impl Clients {
                         took: started.elapsed(),
                         retries,
                         unknown,
-                        redirects,
+                        last,
                     });
-                }
-                Attempt::Elsewhere(leader) => {
-                    redirects += 1;
-                    node = leader;
-                    if backoff.may_follow() {
-                        continue;
-                    }
-                    format!("a redirect to {}", self.url(leader))
                 }
                 Attempt::Refused(why) => {
                     node = self.after(node);
@@ -172,9 +166,10 @@ impl Clients {
                     number,
                     group,
                     limit: WRITE,
-                    last,
+                    last: why,
                 });
             }
+            last = Some(why);
             backoff.wait().await;
         }
     }
@@ -188,16 +183,11 @@ impl Clients {
             Err(error) => return Attempt::Unknown(in_words(error)),
         };
         let status = answer.status();
-        let location = self.location(&answer);
         // Read to its end, so that the connection can be used again.
         let body = answer.text().await;
         match (status, body) {
             // The answer may be half, but it says that the write was done.
             (StatusCode::OK, _) => Attempt::Acknowledged,
-            (StatusCode::TEMPORARY_REDIRECT, _) => location.map_or_else(
-                || Attempt::Refused("a redirect to nobody".to_owned()),
-                Attempt::Elsewhere,
-            ),
             (StatusCode::SERVICE_UNAVAILABLE, body) => {
                 Attempt::Refused(format!("HTTP {status}: {}", body.unwrap_or_default()))
             }
@@ -239,6 +229,63 @@ impl Clients {
         }
     }
 
+    /// Reads key `number` at any node and looks whether it is what was written.
+    ///
+    /// # Errors
+    ///
+    /// What the last answer was, after [`SERVED`].
+    pub async fn read_anywhere(&self, number: u64) -> Result<(), String> {
+        let key = self.workload.key(number);
+        let started = Instant::now();
+        let mut backoff = Backoff::new();
+        // Another node than the one that took the write.
+        let mut node = self.first(self.workload.group(&key), number + 1);
+        loop {
+            let url = format!("{}/kv/{key}", self.url(node));
+            let last = match self.http.get(url).send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => match answer.bytes().await {
+                    Ok(bytes) if bytes == self.workload.value(number) => return Ok(()),
+                    Ok(bytes) => return Err(format!("{} other bytes", bytes.len())),
+                    Err(error) => in_words(error),
+                },
+                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
+                    return Err(format!("{key} is gone"));
+                }
+                Ok(answer) => format!("HTTP {} for {key}", answer.status()),
+                Err(error) => in_words(error),
+            };
+            if started.elapsed() >= SERVED {
+                return Err(last);
+            }
+            node = self.after(node);
+            backoff.wait().await;
+        }
+    }
+
+    /// From now on each write begins at another node than the one before.
+    pub fn spread(&self) {
+        self.spread.store(true, Ordering::Relaxed);
+    }
+
+    /// One more node, at the last place.
+    pub fn add(&self, url: String) {
+        self.urls_mut().push(url);
+    }
+
+    /// The node at place `node` is asked no more; those behind it move up by one place.
+    pub fn remove(&self, node: usize) {
+        let mut urls = self.urls_mut();
+        if node < urls.len() {
+            urls.remove(node);
+        }
+    }
+
+    /// How many nodes are asked.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.urls().len()
+    }
+
     /// Remembers who leads a group.
     pub fn remember(&self, group: u64, node: usize) {
         if let Some(leader) = usize::try_from(group)
@@ -256,48 +303,47 @@ impl Clients {
             .map_or(0, |leader| leader.load(Ordering::Relaxed))
     }
 
+    fn first(&self, group: u64, number: u64) -> usize {
+        if self.spread.load(Ordering::Relaxed) {
+            usize::try_from(number).unwrap_or(0)
+        } else {
+            self.leader(group)
+        }
+    }
+
     fn after(&self, node: usize) -> usize {
-        (node + 1) % self.urls.len().max(1)
+        (node + 1) % self.nodes().max(1)
     }
 
-    fn url(&self, node: usize) -> &str {
-        self.urls.get(node).map_or("", String::as_str)
+    /// Where a node serves; a place beyond the last begins again with the first.
+    pub(super) fn url(&self, node: usize) -> String {
+        let urls = self.urls();
+        let place = node.checked_rem(urls.len()).unwrap_or(0);
+        urls.get(place).cloned().unwrap_or_default()
     }
 
-    /// The place of the node that a redirect names.
-    fn location(&self, answer: &Response) -> Option<usize> {
-        let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-        self.urls.iter().position(|url| {
-            location
-                .strip_prefix(url.as_str())
-                .is_some_and(|path| path.starts_with('/'))
-        })
+    /// No code panics while it holds this lock, so a poisoned one is still whole.
+    fn urls(&self) -> std::sync::RwLockReadGuard<'_, Vec<String>> {
+        self.urls.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn urls_mut(&self) -> std::sync::RwLockWriteGuard<'_, Vec<String>> {
+        self.urls.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Waits between attempts: each twice as long as the one before, and jittered, so that clients
 /// that failed together do not come back together.
-struct Backoff {
+pub(super) struct Backoff {
     next: Duration,
-    followed: u32,
 }
 
 impl Backoff {
-    const fn new() -> Self {
-        Self {
-            next: BACKOFF.0,
-            followed: 0,
-        }
+    pub(super) const fn new() -> Self {
+        Self { next: BACKOFF.0 }
     }
 
-    /// Whether one more redirect is followed without a wait.
-    const fn may_follow(&mut self) -> bool {
-        self.followed += 1;
-        self.followed <= REDIRECTS
-    }
-
-    async fn wait(&mut self) {
-        self.followed = 0;
+    pub(super) async fn wait(&mut self) {
         let wait = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
         self.next = (self.next * 2).min(BACKOFF.1);
         sleep(wait).await;
@@ -305,6 +351,6 @@ impl Backoff {
 }
 
 /// An error of the HTTP client with all its reasons; the outermost only says that it failed.
-fn in_words(error: reqwest::Error) -> String {
+pub(super) fn in_words(error: reqwest::Error) -> String {
     crate::kv::process::one_line(&error.without_url())
 }

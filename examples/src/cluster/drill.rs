@@ -99,7 +99,7 @@ async fn most_leading(
 }
 
 /// How far each group is committed, as far as the nodes that are left know.
-async fn committed(
+pub(super) async fn committed(
     nodes: &mut Nodes,
     clients: &Clients,
     observed: &mut Observed,
@@ -127,7 +127,8 @@ async fn committed(
     .await
 }
 
-async fn look_at_restarted(
+/// The restarted node, when it lacks nothing any more.
+pub(super) async fn look_at_restarted(
     nodes: &mut Nodes,
     clients: &Clients,
     observed: &mut Observed,

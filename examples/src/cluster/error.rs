@@ -16,6 +16,22 @@ pub enum ClusterError {
     /// A flag does not fit another.
     #[error("--kill-leader needs at least 3 nodes: 2 have no majority when one is gone")]
     TooFewNodes,
+    /// More nodes are to go than there are beside a majority.
+    #[error("--shrink {shrink} would leave fewer than 3 of {nodes} nodes")]
+    TooManyGone {
+        /// How many are to go.
+        shrink: u64,
+        /// How many there are when they do.
+        nodes: u64,
+    },
+    /// A node refused what an operator asked for.
+    #[error("{what} was refused: {answer}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// The answer.
+        answer: String,
+    },
     /// There is no node at this place.
     #[error("there is no node at place {place}")]
     NoSuchNode {

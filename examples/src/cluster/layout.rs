@@ -121,6 +121,28 @@ impl Layout {
         })
     }
 
+    /// One more node, with the next id.
+    pub(super) fn add(&mut self) -> Result<u64, ClusterError> {
+        let id = self.places.last_key_value().map_or(1, |(last, _)| last + 1);
+        let place = Place {
+            raft: take(&mut self.ports)?,
+            http: take(&mut self.ports)?,
+        };
+        self.places.insert(id, place);
+        Ok(id)
+    }
+
+    /// One node less; nobody is told of it any more.
+    pub(super) fn remove(&mut self, node: u64) {
+        self.places.remove(&node);
+    }
+
+    /// Where its peers reach a node, and where it serves HTTP: each `host:port`.
+    pub(super) fn addresses(&self, node: u64) -> Option<(String, String)> {
+        let place = self.places.get(&node)?;
+        Some((at(place.raft), at(place.http)))
+    }
+
     /// Gives a node another port for the others, and tells nobody but itself.
     ///
     /// # Errors

@@ -25,10 +25,6 @@ pub const CONNECT: Duration = Duration::from_secs(2);
 /// the time of a failover is measured.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));
 
-/// Redirects that are followed at once. More in a row mean that the nodes do not agree on a leader
-/// yet, which takes time and not speed.
-pub const REDIRECTS: u32 = 2;
-
 /// Between two looks at a node's status, while something is waited for.
 pub const POLL: Duration = Duration::from_millis(50);
 
@@ -101,3 +97,19 @@ pub const LOG_LINES: usize = 30;
 /// Lines of a node's log that are shown of its panics: the first has the message and the place, and
 /// a few more say whether it was one panic or one after the other.
 pub const PANIC_LINES: usize = 5;
+
+/// Within which a write or a read is answered while nodes restart in turn, all attempts included:
+/// what an application would wait for. Later, or of unknown fate, is failed.
+pub const SERVED: Duration = Duration::from_secs(5);
+
+/// Of so many writes one is read back at once, at another node, while nodes come and go.
+pub const READ_EVERY: u64 = 16;
+
+/// One call of an operator. It may be made again, and then goes on.
+pub const OPERATION: Duration = Duration::from_secs(60);
+
+/// For a node to come or go, all calls together: on a busy machine every group takes a second.
+pub const CHANGE: Duration = Duration::from_secs(300);
+
+/// For a removed node to be told so: it dials the others again and again.
+pub const TOLD: Duration = Duration::from_secs(60);

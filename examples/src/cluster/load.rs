@@ -1,7 +1,7 @@
 //! The writes: many clients at the same time, each taking the next number until none is left.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Clients, Written};
 use super::error::ClusterError;
+use super::limits::READ_EVERY;
+use super::phase::Phase;
 
 /// Writes of a load that ends when it is told to: more than a run can make, and so few that
 /// counting on past them does not overflow.
@@ -57,6 +59,10 @@ struct Shared {
     pace: Option<Duration>,
     acknowledged: watch::Sender<u64>,
     outage: OnceLock<Outage>,
+    /// What is counted by itself now.
+    phase: Mutex<Option<Arc<Phase>>>,
+    /// Whether some of the writes are read back at once.
+    reads: bool,
     bar: ProgressBar,
 }
 
@@ -72,8 +78,10 @@ pub struct Totals {
     pub retries: u64,
     /// Of these, attempts whose fate is unknown.
     pub unknown: u64,
-    /// Redirects that were followed.
-    pub redirects: u64,
+    /// Reads at another node, right after the write.
+    pub reads: u64,
+    /// Of these, reads that did not give what was written.
+    pub reads_failed: Vec<String>,
 }
 
 impl Totals {
@@ -83,7 +91,8 @@ impl Totals {
             acknowledged: 0,
             retries: 0,
             unknown: 0,
-            redirects: 0,
+            reads: 0,
+            reads_failed: Vec::new(),
         }
     }
 
@@ -93,7 +102,6 @@ impl Totals {
         self.acknowledged += 1;
         self.retries += written.retries;
         self.unknown += written.unknown;
-        self.redirects += written.redirects;
     }
 
     fn merge(&mut self, other: &Self) {
@@ -102,7 +110,8 @@ impl Totals {
         self.acknowledged += other.acknowledged;
         self.retries += other.retries;
         self.unknown += other.unknown;
-        self.redirects += other.redirects;
+        self.reads += other.reads;
+        self.reads_failed.extend_from_slice(&other.reads_failed);
     }
 }
 
@@ -111,7 +120,7 @@ impl Totals {
     clippy::expect_used,
     reason = "the bounds are constants that are valid"
 )]
-fn histogram() -> Histogram<u64> {
+pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("1 is at least 1 and 3 at most 5")
 }
 
@@ -142,6 +151,30 @@ impl Load {
             ..Shared::new(clients, ENDLESS)
         };
         Self::spawn(number, shared)
+    }
+
+    /// The same, at a node in turn; and some are read back at once, at another node.
+    #[must_use]
+    pub fn anywhere(clients: &Arc<Clients>, number: usize, pace: Duration) -> Self {
+        clients.spread();
+        let shared = Shared {
+            pace: Some(pace),
+            reads: true,
+            bar: ProgressBar::hidden(),
+            ..Shared::new(clients, ENDLESS)
+        };
+        Self::spawn(number, shared)
+    }
+
+    /// Counts the writes from now on by themselves, until [`Load::end_phase`].
+    pub fn begin_phase(&self) {
+        *self.shared.phase() = Some(Arc::new(Phase::new()));
+    }
+
+    /// What was counted since [`Load::begin_phase`].
+    #[must_use]
+    pub fn end_phase(&self) -> Option<Arc<Phase>> {
+        self.shared.phase().take()
     }
 
     fn spawn(number: usize, shared: Shared) -> Self {
@@ -251,11 +284,22 @@ impl Shared {
             pace: None,
             acknowledged: watch::Sender::new(0),
             outage: OnceLock::new(),
+            phase: Mutex::default(),
+            reads: false,
             bar: bar(writes, "writes"),
         }
     }
 
+    /// No code panics while it holds this lock, so a poisoned one is still whole.
+    fn phase(&self) -> MutexGuard<'_, Option<Arc<Phase>>> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn saw(&self, number: u64, written: &Written) {
+        let phase = self.phase().clone();
+        if let Some(phase) = phase {
+            phase.saw(number, written);
+        }
         if let Some(outage) = self.outage.get() {
             let workload = self.clients.workload();
             outage.saw(workload.group(&workload.key(number)), written);
@@ -282,6 +326,11 @@ async fn client(shared: Arc<Shared>) -> Result<Totals, ClusterError> {
         let written = shared.clients.write(number).await?;
         shared.saw(number, &written);
         totals.add(&written);
+        if shared.reads && number.is_multiple_of(READ_EVERY) {
+            totals.reads += 1;
+            let read = shared.clients.read_anywhere(number).await;
+            totals.reads_failed.extend(read.err());
+        }
         shared.bar.inc(1);
         shared
             .acknowledged

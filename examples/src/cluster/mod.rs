@@ -6,6 +6,7 @@
 //! [`bad_days`], [`power_on`] and [`rotate`] are jobs of their own on the same nodes.
 
 pub mod bad_days;
+pub mod change;
 pub mod client;
 pub mod copy;
 pub mod drill;
@@ -18,6 +19,7 @@ pub mod nodes;
 pub mod observed;
 pub mod options;
 pub mod pause;
+pub mod phase;
 pub mod ports;
 pub mod power_on;
 pub mod readback;

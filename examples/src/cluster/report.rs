@@ -6,10 +6,12 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
 
+use super::change::Changes;
 use super::drill::Drill;
-use super::load::Finished;
+use super::load::{Finished, Totals};
 use super::observed::Observed;
 use super::options::Options;
+use super::phase::Phase;
 use super::readback::Readback;
 
 /// What a job has found, as everybody is told.
@@ -50,8 +52,10 @@ pub struct Report {
     pub writes_unknown: u64,
     /// Attempts that were repeated, those included.
     pub retries: u64,
-    /// Redirects to a group's leader that were followed.
-    pub redirects: u64,
+    /// Writes that were read back at once at another node, while nodes came and went.
+    pub reads: u64,
+    /// Of these, reads that did not give what was written, in 5 s.
+    pub reads_failed: u64,
     /// Acknowledged writes that some node does not have as they were sent.
     pub writes_lost: u64,
     /// Groups whose digests differ between nodes at the same applied index.
@@ -82,6 +86,19 @@ pub struct Report {
     pub linked_ms: Option<u64>,
     /// From the restart until the node had applied all that was committed before it.
     pub recovered_ms: Option<u64>,
+    /// From the first new process until all nodes had their share of the leaders.
+    pub grow_seconds: Option<f64>,
+    /// Until the last of the removed processes knew that it was removed.
+    pub shrink_seconds: Option<f64>,
+    /// Writes while all nodes restarted in turn.
+    pub rolling_restart_writes: Option<u64>,
+    /// Of these, writes that took longer than 5 s or whose fate was unknown at first.
+    pub rolling_restart_failed_writes: Option<u64>,
+    /// 99 of 100 of these writes were acknowledged within this.
+    pub rolling_restart_p99_ms: Option<f64>,
+    /// What else went wrong, in words.
+    #[serde(skip)]
+    pub faults: Vec<String>,
 }
 
 impl Report {
@@ -91,6 +108,7 @@ impl Report {
         options: &Options,
         finished: &Finished,
         drill: Option<&Drill>,
+        changes: Option<&Changes>,
         observed: &Observed,
         digests_differ: Vec<u64>,
         readback: &Readback,
@@ -101,6 +119,7 @@ impl Report {
             .is_some()
             .then(|| finished.failovers.iter().max())
             .flatten();
+        let restarts = changes.and_then(|changes| changes.restarts.as_deref());
         let seconds = finished.took.as_secs_f64().max(f64::MIN_POSITIVE);
         Self {
             nodes: options.nodes,
@@ -111,7 +130,8 @@ impl Report {
             writes_acked: totals.acknowledged,
             writes_unknown: totals.unknown,
             retries: totals.retries,
-            redirects: totals.redirects,
+            reads: totals.reads,
+            reads_failed: totals.reads_failed.len() as u64,
             writes_lost: readback.lost.len() as u64,
             digests_differ,
             links_per_pair: observed.links_max(),
@@ -127,6 +147,12 @@ impl Report {
             admitted_ms: drill.map(|drill| millis(drill.admitted)),
             linked_ms: drill.map(|drill| millis(drill.linked)),
             recovered_ms: drill.map(|drill| millis(drill.recovered)),
+            grow_seconds: changes.and_then(|it| it.grew).map(seconds_of),
+            shrink_seconds: changes.and_then(|it| it.shrank).map(seconds_of),
+            rolling_restart_writes: restarts.map(|it| it.writes()),
+            rolling_restart_failed_writes: restarts.map(|it| it.failed().len() as u64),
+            rolling_restart_p99_ms: restarts.map(|it| rounded(it.p99().as_secs_f64() * 1e3)),
+            faults: faults(totals, changes),
         }
     }
 }
@@ -137,7 +163,10 @@ impl Outcome for Report {
     }
 
     fn faults(&self) -> Vec<String> {
-        lasting_faults(self.writes_lost, &self.digests_differ, self.links_per_pair)
+        let lost = lasting_faults(self.writes_lost, &self.digests_differ, self.links_per_pair);
+        lost.into_iter()
+            .chain(self.faults.iter().cloned())
+            .collect()
     }
 
     fn table(&self) -> String {
@@ -180,8 +209,48 @@ impl Outcome for Report {
             row("restarted node linked to all", time(self.linked_ms));
             row("restarted node caught up", time(self.recovered_ms));
         }
+        if self.reads > 0 {
+            let reads = format!("{}, {} failed", self.reads, self.reads_failed);
+            row("reads at another node", reads);
+        }
+        if let Some(seconds) = self.grow_seconds {
+            row("nodes added in", format!("{seconds} s"));
+        }
+        if let Some(seconds) = self.shrink_seconds {
+            row("nodes removed in", format!("{seconds} s"));
+        }
+        if let (Some(writes), Some(failed), Some(p99)) = (
+            self.rolling_restart_writes,
+            self.rolling_restart_failed_writes,
+            self.rolling_restart_p99_ms,
+        ) {
+            let text = format!("{writes} writes, {failed} failed, p99 {p99} ms");
+            row("all nodes restarted", text);
+        }
         table.to_string()
     }
+}
+
+fn seconds_of(time: Duration) -> f64 {
+    rounded(time.as_secs_f64())
+}
+
+/// What clients noticed of changes that nobody should notice, with one example of each kind.
+fn faults(totals: &Totals, changes: Option<&Changes>) -> Vec<String> {
+    let mut faults = changes.map_or_else(Vec::new, |changes| changes.faults.clone());
+    if let Some(example) = totals.reads_failed.first() {
+        let count = totals.reads_failed.len();
+        faults.push(format!("{count} reads failed, the first: {example}"));
+    }
+    let restarts = changes.and_then(|changes| changes.restarts.as_deref());
+    let failed = restarts.map_or_else(Vec::new, Phase::failed);
+    if let Some(example) = failed.first() {
+        let count = failed.len();
+        faults.push(format!(
+            "{count} writes failed while the nodes restarted, the first: {example}"
+        ));
+    }
+    faults
 }
 
 /// What no job may leave behind, whatever it did: a lost write, nodes that differ, a second link.

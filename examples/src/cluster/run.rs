@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::bad_days::bad_days;
 use super::bad_days::options::BadDaysOptions;
+use super::change::{change, check};
 use super::drill::drill;
 use super::error::ClusterError;
 use super::layout::Layout;
@@ -43,7 +44,10 @@ impl Job {
             Self::Main(options) if options.kill_leader && options.nodes < 3 => {
                 Err(ClusterError::TooFewNodes)
             }
-            Self::Main(options) => Nodes::prepare(options.nodes, options.groups),
+            Self::Main(options) => {
+                check(options)?;
+                Nodes::prepare(options.nodes, options.groups)
+            }
             Self::BadDays(options) => Nodes::prepare(options.nodes, options.groups),
             // It is about links; nobody writes.
             Self::PowerOn(options) => Nodes::prepare(options.nodes, 1),
@@ -158,7 +162,11 @@ async fn main_job(options: &Options, nodes: &mut Nodes) -> Result<Report, Cluste
     let mut observed = Observed::default();
     let workload = Workload::new(options.seed, options.groups, options.value_bytes);
     let clients = start(nodes, workload, options.clients, &mut observed).await?;
-    let mut load = Load::start(&clients, options.clients, options.writes);
+    let mut load = if options.changes() {
+        Load::anywhere(&clients, options.clients, options.pace())
+    } else {
+        Load::start(&clients, options.clients, options.writes)
+    };
     let mut drilled = None;
     if options.kill_leader {
         let enough = options.writes.saturating_mul(KILL_AT_PERCENT) / 100;
@@ -167,10 +175,17 @@ async fn main_job(options: &Options, nodes: &mut Nodes) -> Result<Report, Cluste
         let seed = options.seed;
         drilled = Some(drill(nodes, &clients, &mut observed, &load, groups, seed).await?);
     }
+    let mut written = options.writes;
+    let mut changed = None;
+    if options.changes() {
+        changed = Some(change(options, nodes, &clients, &mut observed, &load).await?);
+        load.reached(options.writes).await?;
+        written = load.enough();
+    }
     let led = drilled.as_ref().map_or(&[][..], |drill| &drill.led);
     let finished = load.finish(led).await?;
     let differ = settle(nodes, &clients, &mut observed).await?;
-    let found = read_back(&clients, nodes.len(), options.writes, options.clients).await?;
+    let found = read_back(&clients, nodes.len(), written, options.clients).await?;
     if let Some(example) = &found.example {
         eprintln!("kv-cluster: {example}");
     }
@@ -178,6 +193,7 @@ async fn main_job(options: &Options, nodes: &mut Nodes) -> Result<Report, Cluste
         options,
         &finished,
         drilled.as_ref(),
+        changed.as_ref(),
         &observed,
         differ,
         &found,

@@ -153,20 +153,22 @@ struct LeaderSeen {
 
 impl LeaderSeen {
     fn all(results: Vec<GroupResult<LeaderMove>>) -> Json<Vec<Self>> {
-        let seen = results.into_iter().map(|GroupResult { group, result, .. }| {
-            let (leader, moved, problem) = match result {
-                Ok(LeaderMove::Moved(moved)) => (Some(moved.to), true, None),
-                Ok(LeaderMove::Kept { leader }) => (leader, false, None),
-                Ok(_) => (None, false, None),
-                Err(error) => (None, false, Some(one_line(&error))),
-            };
-            Self {
-                group,
-                leader,
-                moved,
-                problem,
-            }
-        });
+        let seen = results
+            .into_iter()
+            .map(|GroupResult { group, result, .. }| {
+                let (leader, moved, problem) = match result {
+                    Ok(LeaderMove::Moved(moved)) => (Some(moved.to), true, None),
+                    Ok(LeaderMove::Kept { leader }) => (leader, false, None),
+                    Ok(_) => (None, false, None),
+                    Err(error) => (None, false, Some(one_line(&error))),
+                };
+                Self {
+                    group,
+                    leader,
+                    moved,
+                    problem,
+                }
+            });
         Json(seen.collect())
     }
 }

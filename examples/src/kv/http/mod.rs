@@ -26,7 +26,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -47,6 +47,10 @@ use super::host::KvHost;
 use super::status::{NetworkStatus, NodeStatus};
 use super::store::limits::{KEY_BYTES, VALUE_BYTES};
 use super::types::Command;
+
+/// How long requests are still taken when the server stops, to be refused: time for clients to learn
+/// that they must go elsewhere, before their connections end under them.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How long open requests may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -90,7 +94,8 @@ pub fn router(host: Arc<KvHost>, network: Box<dyn Network>) -> Router {
         .with_state(front)
 }
 
-/// Serves `router` until `stop`; open requests then have 5 seconds to end.
+/// Serves `router` until `stop`, and for another half second in which the router is to refuse; open
+/// requests then have 5 seconds to end.
 ///
 /// # Errors
 ///
@@ -114,6 +119,8 @@ pub async fn serve(
         .into_future();
     let cut = async {
         stop.await;
+        // Whoever asks now is told to go elsewhere, and to close his connection.
+        tokio::time::sleep(FAREWELL).await;
         stopping.send_replace(true);
         tokio::time::sleep(DRAIN).await;
     };
@@ -134,15 +141,18 @@ struct Written {
 
 /// Lets a bounded number of requests in, and none when the node is stopping.
 async fn admit(State(front): Shared, request: Request<Body>, next: Next) -> Response {
-    let refused = if front.host.is_stopping() {
-        "this node is stopping"
-    } else {
-        match front.requests.try_acquire() {
-            Ok(_turn) => return next.run(request).await,
-            Err(_) => "this node serves as many requests as it can",
-        }
-    };
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, refused).into_response()
+    let unavailable = |why| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    if front.host.is_stopping() {
+        return (
+            [(CONNECTION, "close")],
+            unavailable("this node is stopping"),
+        )
+            .into_response();
+    }
+    match front.requests.try_acquire() {
+        Ok(_turn) => next.run(request).await,
+        Err(_) => unavailable("this node serves as many requests as it can").into_response(),
+    }
 }
 
 /// The checked key with the number of its group.

@@ -4,6 +4,8 @@
 //! binary. Its standard input is a pipe that we hold: however this process ends, the pipe ends with
 //! it, and the nodes stop. Nothing here knows what the nodes do.
 
+mod change;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -388,20 +390,6 @@ impl Nodes {
             Some(pause) => pause.end().await,
             None => Ok(Instant::now()),
         }
-    }
-
-    /// Gives a node that does not run another address for the others, and tells nobody but itself.
-    ///
-    /// # Errors
-    ///
-    /// [`ClusterError`], when there is no port or its configuration cannot be written.
-    pub fn relocate(&mut self, node: usize) -> Result<(), ClusterError> {
-        let Some(node) = self.nodes.get(node) else {
-            return Ok(());
-        };
-        self.layout.relocate(node.id)?;
-        self.layout
-            .write(node.id, &node.folder, &node.data, &node.certificates)
     }
 
     /// Asks all nodes to stop in order, and kills those that do not. Returns what went wrong.
