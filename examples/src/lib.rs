@@ -5,4 +5,5 @@
 //! front. Nothing in the transport depends on it.
 
 pub mod cluster;
+pub mod guide;
 pub mod kv;

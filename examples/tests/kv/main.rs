@@ -15,6 +15,7 @@ mod front;
 mod log;
 mod meta;
 mod network;
+mod order;
 mod sharing;
 mod snapshots;
 mod suite;
