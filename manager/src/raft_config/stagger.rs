@@ -8,7 +8,7 @@ use openraft::Config;
 /// a sixth longer, which is less than what chance adds.
 const GROUPS_SHARE: u64 = 4;
 
-/// Voters of a group are spread over so many places, a ring of node ids.
+/// Voters of a group are spread over so many places, by their ids, again and again.
 const PLACES: u64 = 4;
 
 /// Each place is so much of the range later than the one before: the last one begins at 3/8 of it.

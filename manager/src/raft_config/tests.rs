@@ -1,3 +1,5 @@
+//! The values that the documentation names, each limit, and what advice is worth.
+
 use std::time::Duration;
 
 use openraft::Config;

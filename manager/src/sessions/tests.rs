@@ -1,3 +1,5 @@
+//! What runs once, what is too old to tell, and that a snapshot forgets nothing.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -156,7 +158,7 @@ proptest! {
     fn who_keeps_to_the_window_is_served(happenings in happenings(), window in 1..9_u32) {
         let mut table = table(6, window);
         for (at, id) in (1..).zip(ids(&happenings)) {
-            let newest = ids(&happenings[..at as usize]);
+            let newest = ids(&happenings[..usize::try_from(at).unwrap()]);
             let newest = newest.iter().filter(|other| other.client == id.client);
             let newest = newest.map(|other| other.sequence).max().unwrap_or_default();
             let judged = apply(&mut table, id, at);

@@ -136,8 +136,9 @@ fn moved(results: &[GroupResult<LeaderMove>]) -> usize {
     moved.count()
 }
 
-/// W22: a balance left all groups without a leader together. Each node leads its share, from whichever node it is asked; no two groups are without a leader at
-/// the same time, no more move than need to, and a second balance moves nothing.
+/// Once, a balance left all groups without a leader together. Here each node leads its share, from
+/// whichever node it is asked; no two groups are without a leader at the same time, no more move than
+/// need to, and a second balance moves nothing.
 #[tokio::test(start_paused = true)]
 async fn w22_a_balance_moves_one_group_at_a_time() {
     let shards = Shards::start(13, RaftManagerConfig::default()).await;

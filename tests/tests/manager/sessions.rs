@@ -177,7 +177,7 @@ fn side(node: u64) -> IpAddr {
     host(u8::try_from(node).expect("small"))
 }
 
-/// W13: the leader runs a command, cannot answer, and is cut off for ever. The proposer asks the next
+/// The leader runs a command, cannot answer, and is cut off for ever. The proposer asks the next
 /// leader, which has the command in its log already, and gets the answer of the first time.
 #[tokio::test(start_paused = true)]
 async fn w13_a_command_is_run_once_through_a_change_of_leaders() {

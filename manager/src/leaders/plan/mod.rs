@@ -2,19 +2,19 @@
 //! node is unfit.
 //!
 //! The best assignment is a flow of least cost: first as even as the groups allow, then with as few
-//! moves as possible. An assignment has the least cost if no exchange of groups around a ring of
-//! nodes makes it cheaper, so the plan cancels such rings until there are none. What a node leads in
-//! all is closed into rings by a hub: from the hub to whoever gives a group away, and from whoever
+//! moves as possible. An assignment has the least cost if no exchange of groups around a cycle of
+//! nodes makes it cheaper, so the plan cancels such cycles until there are none. What a node leads in
+//! all is closed into cycles by a hub: from the hub to whoever gives a group away, and from whoever
 //! gets one back to the hub.
 
-mod ring;
+mod cycle;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
 use crate::GroupName;
-use ring::{Edge, negative_ring};
+use cycle::{Edge, negative_cycle};
 
 /// A group as the plan sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl<'a> Seat<'a> {
         let Some(&first) = open.first() else {
             return Self::pinned(group);
         };
-        // If the leader cannot stay, anybody: the rings find the best.
+        // If the leader cannot stay, anybody: the cycles find the best.
         let stays = open.contains(&group.leader);
         Self {
             group,
@@ -124,13 +124,13 @@ fn solve(mut seats: Vec<Seat<'_>>) -> Vec<Handover> {
     let open = seats.iter().flat_map(|seat| seat.open.iter().copied());
     let nodes: BTreeSet<u64> = open.collect();
     let nodes: Vec<u64> = nodes.into_iter().collect();
-    // Each ring makes the assignment cheaper by a whole number, so this ends.
+    // Each cycle makes the assignment cheaper by a whole number, so this ends.
     loop {
         let graph = Graph::of(&seats, &nodes);
-        let Some(ring) = negative_ring(nodes.len() + 1, &graph.edges()) else {
+        let Some(cycle) = negative_cycle(nodes.len() + 1, &graph.edges()) else {
             break;
         };
-        for (from, to) in ring {
+        for (from, to) in cycle {
             if let Some(seat) = graph.carried(from, to) {
                 seats[seat].holder = nodes[to];
             }

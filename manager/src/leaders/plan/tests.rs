@@ -1,3 +1,5 @@
+//! Every plan against a search of all plans, and what a plan promises.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! A ring of negative cost in a graph: Bellman and Ford's search. It must not know what an edge
+//! A cycle of negative cost in a graph: Bellman and Ford's search. It must not know what an edge
 //! stands for.
 
 use std::ops::Add;
@@ -11,16 +11,16 @@ pub(super) struct Edge<C> {
     pub(super) cost: C,
 }
 
-/// A ring whose edges cost less than nothing together, if there is one, as the pairs of places that
-/// it passes. The same edges in the same order give the same ring.
-pub(super) fn negative_ring<C>(places: usize, edges: &[Edge<C>]) -> Option<Vec<(usize, usize)>>
+/// A cycle whose edges cost less than nothing together, if there is one, as the pairs of places that
+/// it passes. The same edges in the same order give the same cycle.
+pub(super) fn negative_cycle<C>(places: usize, edges: &[Edge<C>]) -> Option<Vec<(usize, usize)>>
 where
     C: Copy + Default + Ord + Add<Output = C>,
 {
-    // All places are starts, at no cost: a ring may be anywhere.
+    // All places are starts, at no cost: a cycle may be anywhere.
     let mut cost = vec![C::default(); places];
     let mut before: Vec<Option<usize>> = vec![None; places];
-    // Without a ring, nothing is cheaper after as many rounds as there are places.
+    // Without a cycle, nothing is cheaper after as many rounds as there are places.
     for _ in 0..=places {
         let mut cheaper = false;
         for edge in edges {
@@ -34,16 +34,16 @@ where
         if !cheaper {
             return None;
         }
-        // A ring shows long before the last round.
-        if let Some(ring) = ring_of(&before) {
-            return Some(ring);
+        // A cycle shows long before the last round.
+        if let Some(cycle) = cycle_of(&before) {
+            return Some(cycle);
         }
     }
     None
 }
 
-/// A ring in "who was before", which only a ring of negative cost makes.
-fn ring_of(before: &[Option<usize>]) -> Option<Vec<(usize, usize)>> {
+/// A cycle in "who was before", which only a cycle of negative cost makes.
+fn cycle_of(before: &[Option<usize>]) -> Option<Vec<(usize, usize)>> {
     // In whose walk a place was seen first.
     let mut seen = vec![None; before.len()];
     for start in 0..before.len() {
@@ -56,13 +56,13 @@ fn ring_of(before: &[Option<usize>]) -> Option<Vec<(usize, usize)>> {
             }
         }
         if before[at].is_some() && seen[at] == Some(start) {
-            let mut ring = Vec::new();
+            let mut cycle = Vec::new();
             let mut place = at;
             while let Some(previous) = before[place] {
-                ring.push((previous, place));
+                cycle.push((previous, place));
                 place = previous;
                 if place == at {
-                    return Some(ring);
+                    return Some(cycle);
                 }
             }
         }
