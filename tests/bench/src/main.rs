@@ -1,5 +1,6 @@
 //! Measurements of Quicraft. Every figure in the documents names the subcommand that shows it.
 
+mod add_node;
 mod eviction;
 mod file_machine;
 mod handshake_flood;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Measurement {
+    /// What it takes to take a node into 1,000 idle groups, beside one group alone.
+    AddNode(add_node::Options),
     /// How long a link lives on when its peer was removed, suspended or revoked, or has expired.
     Eviction(eviction::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
@@ -44,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     match Arguments::parse().measurement {
+        Measurement::AddNode(options) => runtime.block_on(add_node::run(options)),
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
