@@ -80,10 +80,16 @@ async fn w03_a_change_that_is_made_again_finds_it_made() {
     let mut cluster = ManagedCluster::formed(ManagedSpec::new([1, 2, 3], 2)).await;
     cluster.begin(4).await;
     let first = cluster.add(1, 4).await;
-    assert!(first.groups.values().all(|group| !group.steps.is_empty()), "{first:?}");
+    assert!(
+        first.groups.values().all(|group| !group.steps.is_empty()),
+        "{first:?}"
+    );
     for by in [2, 3, 4, 1] {
         let again = cluster.add(by, 4).await;
-        assert!(again.groups.values().all(|group| group.steps.is_empty()), "{again:?}");
+        assert!(
+            again.groups.values().all(|group| group.steps.is_empty()),
+            "{again:?}"
+        );
         assert_eq!(again.groups.len(), 3);
     }
     for by in [1, 2, 3] {
@@ -117,7 +123,13 @@ async fn w05_a_removed_node_is_told_and_stays_out() {
     let refused = |cluster: &ManagedCluster| {
         [1, 2, 3].iter().all(|&other| {
             let link = cluster.node(4).link(other);
-            link.state != LinkState::Up && link.last_close == Some(CloseCode::Removed)
+            let closed = link.last_close.and_then(|close| close.code);
+            let refusal = link
+                .last_refusal
+                .map(|refusal| (refusal.by_peer, refusal.reason));
+            let removed = CloseCode::Removed;
+            link.state != LinkState::Up
+                && (closed == Some(removed) || refusal == Some((true, "REMOVED")))
         })
     };
     cluster.until(LIMIT, "4 is told by all", refused).await;
@@ -131,14 +143,26 @@ async fn w05_a_removed_node_is_told_and_stays_out() {
             cluster.begin(4).await;
         }
         cluster.until(LIMIT, "4 is told again", refused).await;
-        let waited = cluster.node(4).manager.wait_for_cluster_formation(LIMIT).await;
+        let waited = cluster
+            .node(4)
+            .manager
+            .wait_for_cluster_formation(LIMIT)
+            .await;
         waited.expect_err("it is in no cluster");
         assert_eq!(cluster.node(4).opened.names(), []);
     }
-    let back = cluster.node(1).manager.add_node(cluster.record(4), GroupSelection::All, &until());
+    let manager = &cluster.node(1).manager;
+    let options = until();
+    let back = manager.add_node(cluster.record(4), GroupSelection::All, &options);
     let back = back.await.expect_err("ids are not reused");
-    let gone = MetaRefusal::Standing { node: 4, standing: NodeStanding::Removed };
-    assert!(matches!(&back, ClusterError::Refused(it) if *it == gone), "{back}");
+    let gone = MetaRefusal::Standing {
+        node: 4,
+        standing: NodeStanding::Removed,
+    };
+    assert!(
+        matches!(&back, ClusterError::Refused(it) if *it == gone),
+        "{back}"
+    );
     let requests = load.finish().await;
     cluster.assert_kept(&requests).await;
 }
@@ -153,15 +177,20 @@ async fn w09_a_new_node_is_met_by_those_that_nobody_told() {
     cluster.add(1, 4).await;
     let met = |cluster: &ManagedCluster| {
         let all = [1, 2, 3].iter();
-        all.copied().all(|other| cluster.node(other).link(4).state == LinkState::Up)
+        all.copied()
+            .all(|other| cluster.node(other).link(4).state == LinkState::Up)
     };
     cluster.until(LIMIT, "links of all with 4", met).await;
     for group in cluster.spec().groups.clone() {
         for node in cluster.nodes() {
             let hosted = node.opened.get(&group).expect("open");
             let options = RequestOptions::until(Instant::now() + LIMIT);
-            let proposed = hosted.group.propose(Command::new(format!("{}", node.id)), options);
-            proposed.await.unwrap_or_else(|error| panic!("{}: {error}", node.id));
+            let proposed = hosted
+                .group
+                .propose(Command::new(format!("{}", node.id)), options);
+            proposed
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", node.id));
         }
     }
 }
@@ -180,8 +209,14 @@ async fn w09_a_node_that_was_away_meets_a_leader_that_it_does_not_know() {
     manager.remove_node(1, &until()).await.expect("removed");
     cluster.crash(1);
     let moved = async {
-        let meta = cluster.node(2).manager.operations(&meta_name()).expect("here");
-        meta.transfer(5, Instant::now() + LIMIT).await.expect("moved");
+        let meta = cluster
+            .node(2)
+            .manager
+            .operations(&meta_name())
+            .expect("here");
+        meta.transfer(5, Instant::now() + LIMIT)
+            .await
+            .expect("moved");
     };
     moved.await;
     let load = cluster.load(LIMIT);
@@ -190,7 +225,9 @@ async fn w09_a_node_that_was_away_meets_a_leader_that_it_does_not_know() {
     let back = |cluster: &ManagedCluster| {
         let node = cluster.node(3);
         node.state().standing(1) == Some(NodeStanding::Removed)
-            && [4, 5].iter().all(|&other| node.link(other).state == LinkState::Up)
+            && [4, 5]
+                .iter()
+                .all(|&other| node.link(other).state == LinkState::Up)
     };
     cluster.until(LIMIT, "3 is back", back).await;
     let requests = load.finish().await;
@@ -218,14 +255,26 @@ async fn w10_a_node_that_moved_is_reached_where_it_is() {
     cluster.until(LIMIT, "links with 3", met).await;
     for node in cluster.nodes() {
         assert_eq!(node.state().nodes[&3].record.addresses, moved);
-        for hosted in cluster.spec().groups.iter().filter_map(|it| node.opened.get(it)) {
+        for hosted in cluster
+            .spec()
+            .groups
+            .iter()
+            .filter_map(|it| node.opened.get(it))
+        {
             let members = hosted.group.raft().voter_ids().count();
             assert_eq!(members, 3);
         }
     }
-    let again = cluster.node(2).manager.change_address(3, moved, &until()).await;
+    let again = cluster
+        .node(2)
+        .manager
+        .change_address(3, moved, &until())
+        .await;
     let again = again.expect("noted before");
-    assert!(again.groups.values().all(|group| group.steps.is_empty()), "{again:?}");
+    assert!(
+        again.groups.values().all(|group| group.steps.is_empty()),
+        "{again:?}"
+    );
 }
 
 /// What cannot be is refused at the door, and nothing of it is noted.
@@ -235,7 +284,9 @@ async fn what_cannot_be_is_refused_by_name() {
     let before = cluster.node(1).state();
     let manager = &cluster.node(1).manager;
     let add = async |record: NodeRecord| {
-        let added = manager.add_node(record, GroupSelection::All, &until()).await;
+        let added = manager
+            .add_node(record, GroupSelection::All, &until())
+            .await;
         added.expect_err("refused").to_string()
     };
     let taken = cluster.record(2).addresses;
@@ -265,9 +316,14 @@ async fn w02_a_dead_node_hangs_no_change() {
     let options = ChangeOptions::until(Instant::now() + 5 * SECOND);
     let start = Instant::now();
     let manager = &cluster.node(1).manager;
-    let added = manager.add_node(cluster.record(4), GroupSelection::All, &options).await;
+    let added = manager
+        .add_node(cluster.record(4), GroupSelection::All, &options)
+        .await;
     let error = added.expect_err("it does not run");
-    assert!(matches!(error, ClusterError::NotSeated { node: 4, .. }), "{error}");
+    assert!(
+        matches!(error, ClusterError::NotSeated { node: 4, .. }),
+        "{error}"
+    );
     assert!(error.is_retryable());
     assert_eq!(start.elapsed(), 5 * SECOND);
     // It comes later, and the same call ends what was begun.

@@ -12,3 +12,4 @@ mod sabotages;
 mod source;
 mod style;
 mod walls;
+mod weaknesses;
