@@ -27,7 +27,9 @@ impl Links {
 impl Network for Links {
     fn status(&self) -> NetworkStatus {
         let own = self.transport.node_id().get();
+        // Whoever was removed is no other node any more, although it was met.
         let links = self.transport.status().into_iter();
+        let links = links.filter(|link| self.transport.roster().get(link.peer).is_some());
         let handshakes = self.transport.handshakes();
         let store = self.transport.credentials();
         let (generation, shown) = (store.generation(), store.current());

@@ -18,7 +18,7 @@ use crate::network::Wires;
 
 type Metrics = openraft::RaftMetrics<TypeConfig>;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 const WAIT: Option<Duration> = Some(LONG);
 
 fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
@@ -34,7 +34,6 @@ fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
         cert = 'cert.pem'
         key = 'key.pem'
         groups = 3
-        heartbeat-ms = 50
         election-min-ms = 1000
         election-max-ms = 2000
         snapshot-every = 50

@@ -25,7 +25,7 @@ use crate::network::Wires;
 
 const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 const WAIT: Option<Duration> = Some(LONG);
 
 /// A network with one peer.
