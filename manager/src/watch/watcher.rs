@@ -66,6 +66,8 @@ struct KnownGroup {
     config: Arc<openraft::Config>,
     track: GroupTrack,
     gauges: GroupGauges,
+    /// Whether the task is told when it moves. A report may have been the first to look at it.
+    followed: bool,
 }
 
 /// Followers that died or came back in one look at all groups, by node.
@@ -204,20 +206,24 @@ impl Watch {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the groups that were not there before, and returns what tells when they move.
+    /// Looks at the groups that were not there before, and returns what tells when groups move that
+    /// nobody follows yet.
     fn look_at_new(
         &self,
         groups: &[Arc<dyn GroupOperations>],
     ) -> Vec<BoxStream<'static, GroupName>> {
         let mut known = self.known();
         let mut turns = Turns::default();
-        let fresh: Vec<_> = groups.iter().filter(|&group| !known.has(group)).collect();
-        let moves = fresh.into_iter().map(|group| {
-            known.look(group, &self.events, &mut turns);
-            let name = group.name().clone();
-            group.moves().map(move |()| name.clone()).boxed()
-        });
-        let moves = moves.collect();
+        let mut moves = Vec::new();
+        for group in groups {
+            if !known.has(group) {
+                known.look(group, &self.events, &mut turns);
+            }
+            if known.follow(group.name()) {
+                let name = group.name().clone();
+                moves.push(group.moves().map(move |()| name.clone()).boxed());
+            }
+        }
         turns.raise(&self.events);
         moves
     }
@@ -331,6 +337,12 @@ impl Known {
         known.is_some_and(|known| known.is(group))
     }
 
+    /// Whether a group is not followed yet. It is from now on.
+    fn follow(&mut self, name: &GroupName) -> bool {
+        let known = self.groups.get_mut(name);
+        known.is_some_and(|known| !std::mem::replace(&mut known.followed, true))
+    }
+
     fn look(&mut self, group: &Arc<dyn GroupOperations>, events: &Events, turns: &mut Turns) {
         let sample = group.sample();
         let name = group.name();
@@ -359,6 +371,7 @@ impl KnownGroup {
             config: Arc::clone(&sample.config),
             track: GroupTrack::default(),
             gauges: GroupGauges::new(group.name()),
+            followed: false,
         }
     }
 

@@ -56,7 +56,10 @@ impl HistogramFn for Series {
 
 /// Series by name and labels. Clones are the same series.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recorded(Arc<Mutex<BTreeMap<String, Arc<Series>>>>);
+pub(crate) struct Recorded {
+    series: Arc<Mutex<BTreeMap<String, Arc<Series>>>>,
+    labels: Arc<Mutex<BTreeSet<(String, Vec<String>)>>>,
+}
 
 impl Recorded {
     /// From now on this thread's series are these, as long as the guard is held.
@@ -69,7 +72,7 @@ impl Recorded {
 
     /// All values of one series, by its name and labels as `name{label=value,...}`.
     pub(crate) fn values(&self, series: &str) -> Vec<f64> {
-        let all = self.0.lock().expect("whole");
+        let all = self.series.lock().expect("whole");
         all.get(series).map_or_else(Vec::new, |it| it.values())
     }
 
@@ -80,17 +83,13 @@ impl Recorded {
 
     /// The metrics that have series, and the labels of each series.
     pub(crate) fn labels(&self) -> BTreeSet<(String, Vec<String>)> {
-        let all = self.0.lock().expect("whole");
-        let of = |key: &String| {
-            let (name, labels) = key.split_once('{').unwrap_or((key, ""));
-            let labels = labels.split(',').filter_map(|label| label.split_once('='));
-            let labels = labels.map(|(label, _)| label.to_owned());
-            (name.to_owned(), labels.collect())
-        };
-        all.keys().map(of).collect()
+        self.labels.lock().expect("whole").clone()
     }
 
-    fn series(&self, key: &Key) -> Arc<Series> {
+    fn of(&self, key: &Key) -> Arc<Series> {
+        let labels = || key.labels().map(|label| label.key().to_owned()).collect();
+        let named = (key.name().to_owned(), labels());
+        self.labels.lock().expect("whole").insert(named);
         let labels = key.labels();
         let labels = labels.map(|label| format!("{}={}", label.key(), label.value()));
         let labels = labels.collect::<Vec<_>>().join(",");
@@ -99,7 +98,7 @@ impl Recorded {
         } else {
             format!("{}{{{labels}}}", key.name())
         };
-        let mut all = self.0.lock().expect("whole");
+        let mut all = self.series.lock().expect("whole");
         Arc::clone(all.entry(name).or_default())
     }
 }
@@ -112,14 +111,14 @@ impl Recorder for Recorded {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.series(key))
+        Counter::from_arc(self.of(key))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.series(key))
+        Gauge::from_arc(self.of(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.series(key))
+        Histogram::from_arc(self.of(key))
     }
 }

@@ -9,6 +9,7 @@ use crate::GroupName;
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
+const ZERO: Duration = Duration::ZERO;
 
 /// The longest election timeout of the samples.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -133,18 +134,15 @@ fn w23_silence_kills_on_an_idle_group_as_well() {
     };
     let nothing = || (Vec::new(), Vec::new());
     let (died, back) = nothing();
-    assert_eq!(see(S, 0 * MS), (died, back, Liveness::Alive, 0 * S));
+    assert_eq!(see(S, ZERO), (died, back, Liveness::Alive, ZERO));
     let (died, back) = nothing();
-    assert_eq!(see(3 * S, LIMIT), (died, back, Liveness::Alive, 0 * S));
+    assert_eq!(see(3 * S, LIMIT), (died, back, Liveness::Alive, ZERO));
     let past = LIMIT + MS;
     let dead = vec![(2, past)];
     assert_eq!(see(4 * S, past), (dead, vec![], Liveness::Dead, past));
     let (died, back) = nothing();
     assert_eq!(see(5 * S, 3 * S), (died, back, Liveness::Dead, 3 * S));
-    assert_eq!(
-        see(6 * S, 10 * MS),
-        (vec![], vec![2], Liveness::Alive, 0 * S)
-    );
+    assert_eq!(see(6 * S, 10 * S), (vec![], vec![2], Liveness::Alive, ZERO));
     assert_eq!(followers(&track)[1].liveness, Liveness::Alive);
 }
 
@@ -162,7 +160,7 @@ fn who_never_answered_this_leader_is_silent_as_long_as_it_leads() {
         assert_eq!(first.lag_entries, None, "nobody knows");
         (seen.died, first.liveness)
     };
-    assert_eq!(see(0 * S), (vec![], Liveness::Unknown));
+    assert_eq!(see(ZERO), (vec![], Liveness::Unknown));
     assert_eq!(see(LIMIT), (vec![], Liveness::Unknown));
     let past = LIMIT + MS;
     assert_eq!(see(past), (vec![(2, past)], Liveness::Dead));
@@ -197,10 +195,10 @@ fn a_lag_in_seconds_is_the_age_of_the_oldest_entry_that_is_lacking() {
         let first = &followers(&track)[0];
         (first.lag_entries.unwrap(), first.lag)
     };
-    assert_eq!(see(0 * S, 10, 10), (0, 0 * S));
+    assert_eq!(see(ZERO, 10, 10), (0, ZERO));
     // Under steady writes a healthy follower is a few entries behind and never a second.
-    assert_eq!(see(S, 1_010, 1_000), (10, 0 * S));
-    assert_eq!(see(2 * S, 2_010, 2_000), (10, 0 * S));
+    assert_eq!(see(S, 1_010, 1_000), (10, ZERO));
+    assert_eq!(see(2 * S, 2_010, 2_000), (10, ZERO));
     assert_eq!(
         see(3 * S, 3_010, 2_005),
         (1_005, S),
@@ -212,5 +210,5 @@ fn a_lag_in_seconds_is_the_age_of_the_oldest_entry_that_is_lacking() {
         (1_000, 2 * S),
         "2,011 was there at 3 s"
     );
-    assert_eq!(see(6 * S, 3_010, 3_010), (0, 0 * S));
+    assert_eq!(see(6 * S, 3_010, 3_010), (0, ZERO));
 }
