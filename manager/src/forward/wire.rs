@@ -99,7 +99,10 @@ impl<T: Serialize + DeserializeOwned> Answer<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{Changed, GroupGoal, GroupRefusal, GroupRole, GroupStep, NodeRecord, Transferred};
 
     /// M2: a tag and a value.
     #[test]
@@ -130,23 +133,19 @@ mod tests {
         assert!(matches!(other, AnswerError::Kind(Some(5))));
     }
 
-    /// A change of these bytes is a change of the protocol.
+    /// What a value is on the wire: a change of it is a change of the protocol.
+    fn bytes<T: Serialize + DeserializeOwned + std::fmt::Debug>(value: &T) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        RaftCodec::encode(value, &mut bytes).unwrap();
+        let read: T = RaftCodec::decode(&bytes).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{value:?}"));
+        let cut = RaftCodec::decode::<T>(&bytes[..bytes.len() - 1]);
+        assert!(cut.is_err(), "{value:?} cut by a byte");
+        bytes.to_vec()
+    }
+
     #[test]
     fn what_is_asked_of_a_leader_has_its_bytes() {
-        use crate::{
-            Changed, GroupGoal, GroupRefusal, GroupRole, GroupStep, NodeRecord, Transferred,
-        };
-        use std::time::Duration;
-
-        fn bytes<T: Serialize + DeserializeOwned + std::fmt::Debug>(value: &T) -> Vec<u8> {
-            let mut bytes = BytesMut::new();
-            RaftCodec::encode(value, &mut bytes).unwrap();
-            let read: T = RaftCodec::decode(&bytes).unwrap();
-            assert_eq!(format!("{read:?}"), format!("{value:?}"));
-            let cut = RaftCodec::decode::<T>(&bytes[..bytes.len() - 1]);
-            assert!(cut.is_err(), "{value:?} cut by a byte");
-            bytes.to_vec()
-        }
         let node = NodeRecord::new(4, ["a:1"]);
         assert_eq!(
             bytes(&GroupGoal::new(node.clone(), Some(GroupRole::Learner))),
@@ -178,6 +177,10 @@ mod tests {
             let rest = [1, 2, 1, 2, 1, 4];
             assert_eq!(bytes(&changed(step)), [&expected[..], &rest].concat());
         }
+    }
+
+    #[test]
+    fn what_a_leader_refuses_and_hands_over_has_its_bytes() {
         let refusals = [
             (GroupRefusal::LastVoter { node: 3 }, vec![0, 3]),
             (GroupRefusal::NotVoter { node: 3 }, vec![1, 3]),
