@@ -30,7 +30,7 @@ fn isolate(managed: &Managed, node: u64) {
     }
 }
 
-/// W1: a node could only be added where one node leads every group.
+/// A node could only be added where one node leads every group.
 #[tokio::test(start_paused = true)]
 async fn w01_a_node_is_added_to_groups_that_others_lead() {
     let managed = Managed::start_of(4, &[1, 2, 3], RaftManagerConfig::default()).await;
@@ -65,7 +65,7 @@ async fn w01_a_node_is_added_to_groups_that_others_lead() {
     }
 }
 
-/// W2: adding a node that is dead never ended, and held up everything behind it.
+/// Adding a node that is dead never ended, and held up everything behind it.
 #[tokio::test(start_paused = true)]
 async fn w02_a_dead_node_is_not_waited_for_and_not_promoted() {
     let mut managed = Managed::start_of(5, &[1, 2, 3], RaftManagerConfig::default()).await;
@@ -101,7 +101,7 @@ async fn w02_a_dead_node_is_not_waited_for_and_not_promoted() {
     managed.settled(&[1, 2, 3, 4, 5], &[]).await;
 }
 
-/// W2: under steady writes a new node was never quite there.
+/// Under steady writes a new node was never quite there.
 #[tokio::test(start_paused = true)]
 async fn w02_a_node_is_promoted_under_steady_writes() {
     let mut managed = Managed::start_of(4, &[1, 2, 3], RaftManagerConfig::default()).await;
@@ -119,7 +119,7 @@ async fn w02_a_node_is_promoted_under_steady_writes() {
     }
 }
 
-/// W3: an addition that failed in the middle could neither be taken up again nor taken back.
+/// An addition that failed in the middle could neither be taken up again nor taken back.
 #[tokio::test(start_paused = true)]
 async fn w03_an_addition_that_was_cut_is_taken_up_elsewhere() {
     for steps in 0..4 {
@@ -145,7 +145,7 @@ async fn w03_an_addition_that_was_cut_is_taken_up_elsewhere() {
     }
 }
 
-/// W4: of two additions at once, one could take the vote that the other had just given.
+/// Of two additions at once, one could take the vote that the other had just given.
 #[tokio::test(start_paused = true)]
 async fn w04_changes_at_once_lose_no_voter() {
     let mut managed = Managed::start_of(6, &[1, 2, 3], RaftManagerConfig::default()).await;
@@ -187,7 +187,7 @@ async fn w04_changes_at_once_lose_no_voter() {
     managed.settled(&[1, 2, 3, 6], &[]).await;
 }
 
-/// W10: adding a node again with the right address kept the wrong one.
+/// Adding a node again with the right address kept the wrong one.
 #[tokio::test(start_paused = true)]
 async fn w10_a_corrected_address_replaces_the_old_one() {
     let mut managed = Managed::start_of(4, &[1, 2, 3], RaftManagerConfig::default()).await;
@@ -215,7 +215,7 @@ async fn w10_a_corrected_address_replaces_the_old_one() {
     managed.settled(&[1, 2, 3], &[]).await;
 }
 
-/// W11: a node that still believed that it led returned an error instead of forwarding.
+/// A node that still believed that it led returned an error instead of forwarding.
 #[tokio::test(start_paused = true)]
 async fn w11_a_former_leader_forwards() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
@@ -249,7 +249,7 @@ async fn w11_a_former_leader_forwards() {
     assert_ne!(written.await.expect("it is forwarded").leader, follower);
 }
 
-/// W12: writes were given up sooner than a leader is elected, so every failover failed some.
+/// Writes were given up sooner than a leader is elected, so every failover failed some.
 #[tokio::test(start_paused = true)]
 async fn w12_no_write_fails_in_a_failover() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
@@ -269,7 +269,7 @@ async fn w12_no_write_fails_in_a_failover() {
     );
 }
 
-/// W13: every failure was called "not the leader", and the command was sent again.
+/// Every failure was called "not the leader", and the command was sent again.
 #[tokio::test(start_paused = true)]
 async fn w13_a_command_of_unknown_fate_is_called_so_and_sent_once() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
@@ -294,7 +294,7 @@ async fn w13_a_command_of_unknown_fate_is_called_so_and_sent_once() {
     assert_eq!(managed.members[&leader].applied().len(), 1);
 }
 
-/// W14: a leader that was cut off served reads of what others had long changed.
+/// A leader that was cut off served reads of what others had long changed.
 #[tokio::test(start_paused = true)]
 async fn w14_a_leader_that_is_cut_off_serves_no_read() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
@@ -321,7 +321,7 @@ async fn w14_a_leader_that_is_cut_off_serves_no_read() {
     }
 }
 
-/// W22: a leader did not step down under writes, and said that it had.
+/// A leader did not step down under writes, and said that it had.
 #[tokio::test(start_paused = true)]
 async fn w22_a_leader_steps_down_under_writes() {
     let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
