@@ -159,8 +159,14 @@ async fn places(kind: Kind) -> BTreeSet<Place> {
     holder.passed()
 }
 
-/// Node 2 runs the change and dies at the place; node 3 makes the same call.
-async fn killed_at(kind: Kind, place: Place, seed: u64) {
+/// Whether a change passes a place only if a learner happens to lag when it is looked at.
+fn by_chance(place: Place) -> bool {
+    place.0 == ChangeStep::AwaitLag
+}
+
+/// Node 2 runs the change and dies at the place; node 3 makes the same call. Returns whether the
+/// change came to the place.
+async fn killed_at(kind: Kind, place: Place, seed: u64) -> bool {
     let mut cluster = kind.cluster(seed).await;
     let load = cluster.load(LIMIT);
     load.more(10, LIMIT).await;
@@ -170,29 +176,31 @@ async fn killed_at(kind: Kind, place: Place, seed: u64) {
     let record = cluster.record(4);
     let running = {
         let record = record.clone();
-        cluster
-            .node(2)
-            .run(move |manager| kind.call(manager, record, options))
+        let node = cluster.node(2);
+        node.run(move |manager| kind.call(manager, record, options))
     };
     let mut held = holder.held.subscribe();
-    let reached = timeout(LIMIT, held.wait_for(|&held| held)).await;
-    assert!(
-        reached.is_ok(),
-        "{kind:?} did not come to {place:?}: {:?}",
-        holder.passed()
-    );
+    let mut running = Box::pin(running.ended());
+    tokio::select! {
+        biased;
+        reached = timeout(LIMIT, held.wait_for(|&held| held)) => {
+            assert!(reached.is_ok(), "{kind:?} hangs before {place:?}: {:?}", holder.passed());
+        }
+        ended = &mut running => {
+            let ended = ended.expect("nobody killed it");
+            ended.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+            return false;
+        }
+    }
     cluster.crash(2);
-    assert!(
-        running.ended().await.is_none(),
-        "{kind:?} {place:?}: it died"
-    );
+    assert!(running.await.is_none(), "{kind:?} {place:?}: it died");
     let options = ChangeOptions::until(Instant::now() + LIMIT);
-    let again = kind
-        .call(cluster.node(3).manager.clone(), record, options)
-        .await;
+    let manager = cluster.node(3).manager.clone();
+    let again = kind.call(manager, record, options).await;
     again.unwrap_or_else(|error| panic!("{kind:?} after {place:?}: {error}"));
     cluster.begin(2).await;
-    cluster.until(LIMIT, "it is made", |it| kind.made(it)).await;
+    let made = |cluster: &ManagedCluster| kind.made(cluster);
+    cluster.until(LIMIT, "it is made", made).await;
     load.more(10, LIMIT).await;
     let requests = load.finish().await;
     assert_eq!(
@@ -201,13 +209,25 @@ async fn killed_at(kind: Kind, place: Place, seed: u64) {
         "{kind:?} {place:?}"
     );
     cluster.assert_kept(&requests).await;
+    true
 }
 
 async fn killed_everywhere(kind: Kind) {
     let places = places(kind).await;
     assert!(places.len() >= 4, "{kind:?}: {places:?}");
-    for (seed, place) in (1..).zip(places) {
-        killed_at(kind, place, seed).await;
+    for place in places {
+        let mut reached = false;
+        // A place between two looks at a learner may be missed by one run.
+        for seed in 1..=3 {
+            reached = killed_at(kind, place, seed).await;
+            if reached {
+                break;
+            }
+        }
+        assert!(
+            reached || by_chance(place),
+            "{kind:?} never came to {place:?}"
+        );
     }
 }
 
@@ -231,29 +251,20 @@ async fn a_move_that_is_killed_anywhere_is_ended_elsewhere() {
     killed_everywhere(Kind::Move).await;
 }
 
-/// The changes above pass every step that there is. Two do not come up by themselves: a joint
-/// configuration is left behind only by a leader that dies in the middle of a change of voters, and a
-/// learner that lags is met only under a load that this one is not.
+/// The changes above pass every step that there is, and both sides of it. Two do not come up by
+/// themselves: a joint configuration is left behind only by a leader that dies in the middle of a
+/// change of voters, and whether a learner lags when it is looked at is chance.
 #[tokio::test(start_paused = true)]
 async fn no_step_is_left_out() {
     let mut passed = BTreeSet::new();
     for kind in Kind::ALL {
         passed.extend(places(kind).await);
     }
-    let steps: BTreeSet<_> = passed.iter().map(|(step, _)| *step).collect();
-    let all: BTreeSet<_> = ChangeStep::ALL.into_iter().collect();
-    let missing: Vec<_> = all.difference(&steps).collect();
-    let by_chance = [ChangeStep::Settle, ChangeStep::AwaitLag];
-    assert!(
-        missing.iter().all(|step| by_chance.contains(step)),
-        "{missing:?}"
-    );
-    for step in steps {
-        assert!(
-            passed.contains(&(step, false)) && passed.contains(&(step, true)),
-            "{step:?}"
-        );
-    }
+    let all = ChangeStep::ALL.into_iter();
+    let certain = all.filter(|step| !matches!(step, ChangeStep::Settle | ChangeStep::AwaitLag));
+    let places = certain.flat_map(|step| [(step, false), (step, true)]);
+    let missing: Vec<_> = places.filter(|place| !passed.contains(place)).collect();
+    assert_eq!(missing, []);
 }
 
 /// All three that could run it die one after the other in the middle of an addition: whoever is left
