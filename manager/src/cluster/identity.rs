@@ -69,7 +69,7 @@ pub(super) fn judge(disk: &Disk, heard: &BTreeMap<u64, Heard>) -> Verdict {
     let mut silent = BTreeMap::new();
     for peer in disk.configured.iter().filter(|&&peer| peer != disk.me) {
         match heard.get(peer) {
-            Some(Heard::Said(Identity::Empty { configured })) => {
+            Some(Heard::Said(Identity::Empty { configured, .. })) => {
                 if *configured != disk.configured {
                     return Verdict::Stop(Stop::OtherMembers {
                         peer: *peer,
@@ -84,8 +84,12 @@ pub(super) fn judge(disk: &Disk, heard: &BTreeMap<u64, Heard>) -> Verdict {
             None => drop(silent.insert(*peer, "it was not asked yet".to_owned())),
         }
     }
-    if disk.force_found || (is_founder(disk) && silent.is_empty()) {
+    let forced = disk.force_found && forced_before(disk, heard).is_none();
+    if forced || (is_founder(disk) && silent.is_empty()) {
         return Verdict::Found { uid: disk.uid };
+    }
+    if let Some(first) = forced_before(disk, heard) {
+        silent.insert(first, "it founds the cluster, and has not yet".to_owned());
     }
     if silent.is_empty() {
         let founder = disk.configured.first().copied().unwrap_or_default();
@@ -97,6 +101,15 @@ pub(super) fn judge(disk: &Disk, heard: &BTreeMap<u64, Heard>) -> Verdict {
 /// Exactly one of the configured members founds: the one with the lowest id.
 fn is_founder(disk: &Disk) -> bool {
     disk.configured.first() == Some(&disk.me)
+}
+
+/// The first that may found without the others and has answered: a configuration that forces is often
+/// that of all nodes, and they must not found one cluster each.
+fn forced_before(disk: &Disk, heard: &BTreeMap<u64, Heard>) -> Option<u64> {
+    let mut before = heard.iter().filter(|(peer, _)| **peer < disk.me);
+    let forced = before
+        .find(|(_, heard)| matches!(heard, Heard::Said(Identity::Empty { forced: true, .. })));
+    forced.map(|(peer, _)| *peer)
 }
 
 /// What a blank node is to a cluster that a peer belongs to, if one does.
@@ -170,10 +183,15 @@ mod tests {
         }
     }
 
-    fn empty() -> Heard {
+    fn empty_and(forced: bool) -> Heard {
         Heard::Said(Identity::Empty {
             configured: BTreeSet::from([1, 2, 3]),
+            forced,
         })
+    }
+
+    fn empty() -> Heard {
+        empty_and(false)
     }
 
     fn cluster(uid: u128, standing: Option<NodeStanding>, seated: bool) -> Heard {
@@ -209,6 +227,21 @@ mod tests {
         // Not even by force beside a cluster.
         let heard = BTreeMap::from([(1, silent()), (3, cluster(7, None, false))]);
         assert!(matches!(judge(&forced, &heard), Verdict::Wait(_)));
+    }
+
+    /// One configuration for all nodes that forces: those that hear of each other found one cluster.
+    #[test]
+    fn of_those_that_are_forced_the_first_founds() {
+        let mut forced = disk(2);
+        forced.force_found = true;
+        let found = Verdict::Found { uid: 0 };
+        let before = BTreeMap::from([(1, empty_and(true)), (3, silent())]);
+        assert!(matches!(judge(&forced, &before), Verdict::Wait(why) if why.contains_key(&1)));
+        let behind = BTreeMap::from([(1, silent()), (3, empty_and(true))]);
+        assert_eq!(judge(&forced, &behind), found);
+        // One that waits for a third holds nobody up.
+        let waiting = BTreeMap::from([(1, empty()), (3, silent())]);
+        assert_eq!(judge(&forced, &waiting), found);
     }
 
     #[test]
@@ -262,6 +295,7 @@ mod tests {
         let theirs = BTreeSet::from([2, 3]);
         let other = Heard::Said(Identity::Empty {
             configured: theirs.clone(),
+            forced: false,
         });
         assert_eq!(
             of(1, [empty(), other]),

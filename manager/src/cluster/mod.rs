@@ -213,7 +213,10 @@ impl Cluster {
         let Some(group) = self.group() else {
             let configured = self.spec.configured();
             return match uid {
-                0 => Identity::Empty { configured },
+                0 => Identity::Empty {
+                    configured,
+                    forced: self.spec.force_found,
+                },
                 uid => Identity::Starting { uid },
             };
         };

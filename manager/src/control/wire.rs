@@ -25,7 +25,7 @@ pub(crate) mod method {
     pub(crate) const ACT: u16 = 4;
     /// How do you stand? A [`NodeReport`](crate::NodeReport).
     pub(crate) const STATUS: u16 = 5;
-    /// Who is in the cluster, and where? A [`Neighbours`](super::Neighbours).
+    /// Who is in the cluster, and where? M6: a [`Neighbours`](super::Neighbours).
     pub(crate) const NEIGHBOURS: u16 = 6;
 }
 
@@ -33,7 +33,11 @@ pub(crate) mod method {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Identity {
     /// It belongs to no cluster, and its disk is empty. It is configured with these members.
-    Empty { configured: BTreeSet<u64> },
+    /// With `forced` it may found the cluster without the answers of the others.
+    Empty {
+        configured: BTreeSet<u64>,
+        forced: bool,
+    },
     /// It belongs to a cluster, and cannot say more yet.
     Starting { uid: u128 },
     /// It belongs to a cluster, which knows the one who asks so.
@@ -118,8 +122,9 @@ mod tests {
     fn identities_and_seats_keep_their_bytes() {
         let empty = Identity::Empty {
             configured: BTreeSet::from([1, 2]),
+            forced: true,
         };
-        assert_eq!(bytes(&empty), [0, 2, 1, 2]);
+        assert_eq!(bytes(&empty), [0, 2, 1, 2, 1]);
         assert_eq!(bytes(&Identity::Starting { uid: 7 }), [1, 7]);
         let cluster = Identity::Cluster {
             uid: 7,

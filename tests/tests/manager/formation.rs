@@ -131,6 +131,18 @@ async fn w06_a_late_node_is_taken_in_when_it_comes() {
     cluster.assert_kept(&requests).await;
 }
 
+/// The operator has forced the founding in the one configuration that all nodes have.
+#[tokio::test(start_paused = true)]
+async fn w07_nodes_that_are_all_forced_found_one_cluster() {
+    let mut spec = ManagedSpec::new([1, 2, 3], 2);
+    spec.forced = vec![1, 2, 3];
+    let mut cluster = ManagedCluster::new(spec);
+    for id in [3, 2, 1] {
+        cluster.begin(id).await;
+    }
+    assert_formed(&cluster, &[1, 2, 3]).await;
+}
+
 /// The founder dies at many moments of the forming and comes back: there is one cluster at the end.
 #[tokio::test(start_paused = true)]
 async fn w06_a_crash_of_the_founder_is_survived_at_any_moment() {
