@@ -314,6 +314,11 @@ impl ManagedCluster {
         self.switch.resume(self.address(id));
     }
 
+    /// From now on no client of a load goes to a node.
+    pub fn close_door(&self, node: u64) {
+        self.doors.close(node);
+    }
+
     /// A load on all groups that the cluster was founded with; each request has `limit`.
     #[must_use]
     pub fn load(&self, limit: Duration) -> Load {

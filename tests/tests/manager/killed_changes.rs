@@ -116,6 +116,10 @@ impl Kind {
             }
             Self::Move => {}
         }
+        if self == Self::Remove {
+            // Its clients go elsewhere before it leaves.
+            cluster.close_door(4);
+        }
         cluster
     }
 
@@ -138,11 +142,12 @@ impl Kind {
                 let known = node.manager.operations(group);
                 known.is_ok_and(|group| group.status().voters == voters)
             });
-            let addresses = &node.state().nodes[&4].record.addresses;
+            let state = node.state();
+            let entry = state.nodes.get(&4);
             voters
-                && node.state().standing(4) == Some(standing)
-                && (self != Self::Move || addresses.len() == 2)
-        })
+                && entry.is_some_and(|it| it.standing == standing)
+                && (self != Self::Move || entry.is_some_and(|it| it.record.addresses.len() == 2))
+        }) && (self != Self::Remove || cluster.node(4).opened.names().is_empty())
     }
 }
 

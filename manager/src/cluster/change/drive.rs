@@ -292,10 +292,10 @@ impl Cluster {
         let Some(record) = state.groups.get(group) else {
             return;
         };
-        if record.role(node).is_some()
-            || *group == self.meta_name
-            || !steps.contains(&ChangeStep::Remove)
-        {
+        // Who took it out may have died before it told it so, which only the end of the change settles.
+        let out = steps.contains(&ChangeStep::Remove);
+        let settled = state.standing(node) == Some(NodeStanding::Removed) && !out;
+        if record.role(node).is_some() || *group == self.meta_name || settled {
             return;
         }
         let point = |done| ChangePoint {
@@ -320,7 +320,8 @@ impl Cluster {
             told.await.map_err(|error| error.to_string())
         };
         match told {
-            Ok(()) => steps.push(ChangeStep::Close),
+            Ok(()) if out => steps.push(ChangeStep::Close),
+            Ok(()) => {}
             Err(error) => tracing::debug!(
                 target: "quicraft::cluster",
                 node = self.me(), peer = node, group = %group, error,
