@@ -107,7 +107,6 @@ fn snapshots(events: &mut Receiver<Event>) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_catches_up_from_a_snapshot() {
-    drop(tracing_subscriber::fmt().with_env_filter("debug,redb=off,openraft=info,quinn=off,quinn_proto=off,rustls=off").with_test_writer().try_init()); // XXX
     let folder = tempfile::tempdir().unwrap();
     let wires = Wires::new(3);
     let one = start(1, 3, &folder, &wires).await;
