@@ -160,6 +160,34 @@ fn succeeds(arguments: &[&str]) -> Value {
     serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
 }
 
+/// Nodes come, go and restart under load, a leader is killed besides, and no client notices. The load
+/// is smaller than what `kv-cluster` makes by default: unoptimized nodes share the machine with all
+/// other tests.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cluster_grows_shrinks_and_restarts_under_load() {
+    let load = ["--groups", "4", "--clients", "8", "--rate", "40"];
+    let changes = ["--grow", "2", "--shrink", "2", "--rolling-restart"];
+    let rest = ["--writes", "400", "--kill-leader", "--json"];
+    let report = succeeds(&[&load[..], &changes, &rest].concat());
+    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{report}"));
+    for none in [
+        "writes_lost",
+        "reads_failed",
+        "rolling_restart_failed_writes",
+    ] {
+        assert_eq!(number(none), 0, "{none}: {report}");
+    }
+    assert!(
+        number("writes_acked") >= 400 && number("reads") > 10,
+        "{report}"
+    );
+    assert!(number("rolling_restart_writes") > 10, "{report}");
+    for time in ["grow_seconds", "shrink_seconds", "rolling_restart_p99_ms"] {
+        assert!(report[time].as_f64().unwrap() > 0.0, "{time}: {report}");
+    }
+}
+
 /// Nothing acknowledged is lost, and 10 s after the last event there is one link for each pair, no
 /// call in flight, and as many tasks and descriptors as before. The seed is one that kills, stops
 /// and pauses.

@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::error::ClusterError;
-use super::limits::{ATTEMPT, BACKOFF, CONNECT, READ, SERVED, WRITE};
+use super::limits::{ATTEMPT, BACKOFF, CONNECT, IDLE, READ, SERVED, WRITE};
 use super::status::Status;
 use super::workload::Workload;
 
@@ -84,6 +84,7 @@ impl Clients {
             .connect_timeout(CONNECT)
             .timeout(ATTEMPT)
             .pool_max_idle_per_host(connections)
+            .pool_idle_timeout(IDLE)
             .build()?;
         let nodes = urls.len().max(1);
         Ok(Self {

@@ -21,6 +21,10 @@ pub const ATTEMPT: Duration = Duration::from_secs(8);
 /// Setting up one TCP connection; on loopback it takes microseconds or will not happen.
 pub const CONNECT: Duration = Duration::from_secs(2);
 
+/// After which a connection that nobody used is not used again. A node that stops answers for half a
+/// second that it does, and then closes what is idle; a request that crosses with that has no answer.
+pub const IDLE: Duration = Duration::from_millis(200);
+
 /// The first and the longest wait before an attempt is repeated. The longest is also how exactly
 /// the time of a failover is measured.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));

@@ -2,6 +2,13 @@
 //!
 //! Every change may be asked for again, here or elsewhere: it goes on where it stopped. How long a
 //! change is waited for, the header `x-deadline-ms` says, or else it is two minutes.
+//!
+//! | answer | meaning |
+//! | --- | --- |
+//! | 200 | done, now or before; for `balance` and `drain` what became of each group |
+//! | 400, 404, 415, 422 | a node that cannot be, no such group, a body that is none |
+//! | 409 | the cluster cannot be changed so; nothing was changed |
+//! | 503 with `Retry-After` | not done in time; ask again, here or elsewhere |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +91,7 @@ async fn add(
     headers: HeaderMap,
     body: Result<Json<NewNode>, JsonRejection>,
 ) -> Result<Json<Changed>, Refusal> {
-    let Json(new) = body.map_err(|error| bad(error.body_text()))?;
+    let Json(new) = body.map_err(unreadable)?;
     let record = KvNode::new(new.raft, new.http).record(new.node);
     let options = ChangeOptions::until(deadline_of(&headers, CHANGE)?);
     let manager = front.host.manager();
@@ -127,7 +134,7 @@ async fn transfer(
     headers: HeaderMap,
     body: Result<Json<Handover>, JsonRejection>,
 ) -> Result<Json<Moved>, Refusal> {
-    let Json(Handover { group, to }) = body.map_err(|error| bad(error.body_text()))?;
+    let Json(Handover { group, to }) = body.map_err(unreadable)?;
     let deadline = deadline_of(&headers, TRANSFER)?;
     let moved = front.host.manager().transfer(&group, to, deadline).await;
     let moved = moved.map_err(|error| operating(&error))?;
@@ -194,7 +201,7 @@ async fn drain(
     headers: HeaderMap,
     body: Result<Json<Drained>, JsonRejection>,
 ) -> Result<Json<Vec<LeaderSeen>>, Refusal> {
-    let Json(Drained { node }) = body.map_err(|error| bad(error.body_text()))?;
+    let Json(Drained { node }) = body.map_err(unreadable)?;
     let deadline = deadline_of(&headers, TRANSFER)?;
     let moved = front.host.manager().drain(node, deadline).await;
     Ok(LeaderSeen::all(moved))
@@ -236,6 +243,10 @@ async fn metrics() -> Result<String, Refusal> {
 
 fn bad(error: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, error)
+}
+
+fn unreadable(error: JsonRejection) -> Refusal {
+    Refusal::new(error.status(), error.body_text())
 }
 
 /// A change of the cluster that did not come to its end.

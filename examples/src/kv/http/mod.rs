@@ -27,7 +27,7 @@ use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -150,7 +150,14 @@ async fn admit(State(front): Shared, request: Request<Body>, next: Next) -> Resp
             .into_response();
     }
     match front.requests.try_acquire() {
-        Ok(_turn) => next.run(request).await,
+        Ok(_turn) => {
+            let mut response = next.run(request).await;
+            if front.host.is_stopping() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            response
+        }
         Err(_) => unavailable("this node serves as many requests as it can").into_response(),
     }
 }
