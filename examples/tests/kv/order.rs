@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use openraft::testing::log_id as openraft_log_id;
+use openraft::type_config::alias::OneshotReceiverOf;
 use quicraft_examples::kv::TypeConfig;
 use quicraft_examples::kv::store::GroupLog;
 use quicraft_examples::kv::types::{Entry, LogId, Vote};
@@ -66,7 +67,7 @@ async fn group_in_any_order(mut log: GroupLog, seed: u64) -> Model {
         term: 1,
         ..Model::default()
     };
-    let mut pending = Vec::new();
+    let mut pending: Vec<OneshotReceiverOf<TypeConfig, std::io::Result<()>>> = Vec::new();
     for step in 0..OPERATIONS {
         match dice.below(10) {
             0 => {
