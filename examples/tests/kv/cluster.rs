@@ -18,7 +18,7 @@ use crate::network::Wires;
 
 type Metrics = openraft::RaftMetrics<TypeConfig>;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 const WAIT: Option<Duration> = Some(LONG);
 
 fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
@@ -34,8 +34,8 @@ fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
         cert = 'cert.pem'
         key = 'key.pem'
         groups = 3
-        election-min-ms = 1000
-        election-max-ms = 2000
+        election-min-ms = 3000
+        election-max-ms = 6000
         snapshot-every = 50
         keep-entries = 10",
         folder.path().join(format!("node-{node}")),

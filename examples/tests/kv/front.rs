@@ -25,7 +25,7 @@ use crate::network::Wires;
 
 const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 const WAIT: Option<Duration> = Some(LONG);
 
 /// A network with one peer.
@@ -315,7 +315,7 @@ async fn status_and_health_tell_what_there_is() {
 #[tokio::test]
 async fn an_operator_sees_and_moves_leaders() {
     let wires = Wires::new(2);
-    let (one, two) = Front::two(&wires, 1_000, 30_000).await;
+    let (one, two) = Front::two(&wires, 3_000, 30_000).await;
     let seen = json(one.get("/admin/status").await).await;
     assert_eq!(seen["uid"].as_str().map(str::len), Some(32));
     assert_eq!(seen["nodes"].as_array().map(Vec::len), Some(2));
@@ -410,7 +410,7 @@ async fn without_a_leader_clients_are_told_to_come_again() {
 #[tokio::test]
 async fn any_node_takes_any_request() {
     let wires = Wires::new(2);
-    let (one, two) = Front::two(&wires, 1_000, 30_000).await;
+    let (one, two) = Front::two(&wires, 3_000, 30_000).await;
     for group in 0..GROUPS {
         let path = path_in_group(group);
         for (writer, reader) in [(&one, &two), (&two, &one)] {
@@ -432,7 +432,7 @@ async fn any_node_takes_any_request() {
 #[tokio::test]
 async fn a_client_says_how_long_it_waits() {
     let wires = Wires::new(2);
-    let (front, two) = Front::two(&wires, 1_000, 600_000).await;
+    let (front, two) = Front::two(&wires, 3_000, 600_000).await;
     two.stop().await;
     let ask = async |deadline: &str| {
         let request = front.client.put(format!("{}/kv/k", front.url));
@@ -482,7 +482,7 @@ fn path_in_group(group: u64) -> String {
 #[tokio::test]
 async fn a_write_that_no_majority_takes_ends_as_unknown() {
     let wires = Wires::new(2);
-    let (one, two) = Front::two(&wires, 3_000, 200).await;
+    let (one, two) = Front::two(&wires, 10_000, 2_000).await;
     let (leader, front) = led(&one, &two).await;
     settle(&front.host.groups()[&0]).await;
     wires.cut(1);
@@ -502,7 +502,7 @@ async fn a_write_that_no_majority_takes_ends_as_unknown() {
 #[tokio::test]
 async fn one_request_too_many_is_refused() {
     let wires = Wires::new(2);
-    let (one, two) = Front::two(&wires, 3_000, 30_000).await;
+    let (one, two) = Front::two(&wires, 10_000, 30_000).await;
     let (_, front) = led(&one, &two).await;
     let group = front.host.groups()[&0].clone();
     let (path, before) = (path_in_group(0), settle(&group).await);
