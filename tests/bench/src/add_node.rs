@@ -78,7 +78,9 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn std::error::Erro
     let manager = cluster.node(1).manager.clone();
     let change = || ChangeOptions::until(tokio::time::Instant::now() + LIMIT);
     let none = GroupSelection::Some(BTreeSet::new());
-    manager.add_node(cluster.record(NEW), none, &change()).await?;
+    manager
+        .add_node(cluster.record(NEW), none, &change())
+        .await?;
 
     let mut alone = Vec::new();
     for shard in 0..options.alone {
@@ -95,7 +97,9 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn std::error::Erro
     let started = Instant::now();
     let together = change().parallel(options.parallelism);
     let role = Some(GroupRole::Voter);
-    let added = manager.place(NEW, GroupSelection::All, role, &together).await?;
+    let added = manager
+        .place(NEW, GroupSelection::All, role, &together)
+        .await?;
     let together = started.elapsed();
     let (leaderless_max, looks) = watch.end().await?;
 
@@ -128,7 +132,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn std::error::Erro
         println!("{}", serde_json::to_string(&report)?);
     }
     let kept = report.together_ms <= report.allowed_ms && report.leaderless_max == 0;
-    kept.then_some(()).ok_or_else(|| "a promise was not kept".into())
+    kept.then_some(())
+        .ok_or_else(|| "a promise was not kept".into())
 }
 
 /// Looks at the leaders of all groups until it is told to end.

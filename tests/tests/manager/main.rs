@@ -14,6 +14,7 @@ mod lost_disks;
 mod membership;
 mod recorded;
 mod requests;
+mod seen_cluster;
 mod sessions;
 mod transfer;
 mod watching;
