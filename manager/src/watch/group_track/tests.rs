@@ -142,7 +142,10 @@ fn w23_silence_kills_on_an_idle_group_as_well() {
     assert_eq!(see(4 * S, past), (dead, vec![], Liveness::Dead, past));
     let (died, back) = nothing();
     assert_eq!(see(5 * S, 3 * S), (died, back, Liveness::Dead, 3 * S));
-    assert_eq!(see(6 * S, 10 * S), (vec![], vec![2], Liveness::Alive, ZERO));
+    assert_eq!(
+        see(6 * S, 10 * MS),
+        (vec![], vec![2], Liveness::Alive, ZERO)
+    );
     assert_eq!(followers(&track)[1].liveness, Liveness::Alive);
 }
 
