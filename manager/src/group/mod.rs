@@ -31,6 +31,7 @@ pub use request::{Proposed, RequestOptions};
 
 use crate::config::RaftManagerConfig;
 use crate::forward::{Guide, Origin};
+use crate::raft_config::staggered;
 use crate::{ClusterNode, GroupName, RequestError, StartGroupError};
 use service::GroupService;
 pub(crate) use service::policy_byte;
@@ -43,7 +44,7 @@ pub struct GroupSpec<L, SM, S> {
     pub name: GroupName,
     /// Its number on the wire: the same on every node, and never given to another group.
     pub id: GroupId,
-    /// openraft's settings.
+    /// openraft's settings, before [`RaftManagerConfig::stagger_elections`].
     pub raft: Arc<openraft::Config>,
     /// The log.
     pub log: L,
@@ -146,7 +147,12 @@ where
         let GroupSpec { name, id, .. } = spec;
         let factory = RaftFactory::<C, S>::new(handle, id, spec.snapshots.clone());
         let node = handle.node_id().get();
-        let built = Raft::build(node, spec.raft, factory, spec.log, spec.machine).await;
+        let raft = if config.stagger_elections {
+            Arc::new(staggered(&spec.raft, id.get(), node))
+        } else {
+            spec.raft
+        };
+        let built = Raft::build(node, raft, factory, spec.log, spec.machine).await;
         let raft = built.map_err(|source| StartGroupError::Raft {
             group: name.clone(),
             reason: source.to_string(),

@@ -106,7 +106,7 @@ async fn an_election_takes_nothing_from_a_leader_that_is_followed() {
     let other = 6 - follower - leader;
     managed.cluster.cut(leader, follower);
     managed.cluster.cut(leader, other);
-    let lease = managed.cluster.spec().raft.election_timeout_max;
+    let lease = managed.lease();
     sleep(std::time::Duration::from_millis(lease)).await;
     let outcome = act(&managed, follower, GroupAction::Elect).await;
     let ActionOutcome::Leads { term: next } = outcome else {

@@ -158,6 +158,14 @@ impl Managed {
         &self.members[&node].group
     }
 
+    /// The lease of the leader of `orders/0`, in milliseconds: the longest election timeout of all its
+    /// nodes, which is a little longer than that of the settings, because groups are staggered.
+    pub(crate) fn lease(&self) -> u64 {
+        let mut groups = self.members.values().map(|member| &member.group);
+        let group = groups.next().expect("it is hosted somewhere");
+        group.raft().config().election_timeout_max
+    }
+
     /// Waits until all members know the same leader, and returns it.
     pub(crate) async fn led(&self) -> u64 {
         let agreed = async {

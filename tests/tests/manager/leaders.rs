@@ -319,3 +319,37 @@ async fn a_shutdown_of_the_last_node_is_bounded() {
         assert!(matches!(refusal, GroupRefusal::Lagging { .. }), "{refusal}");
     }
 }
+
+/// The nodes of a group have one lease, no two groups the same one, and of three groups in a row each
+/// is first campaigned for by another node; unless the setting says otherwise.
+#[tokio::test(start_paused = true)]
+async fn elections_of_groups_are_staggered() {
+    for stagger in [true, false] {
+        let mut config = RaftManagerConfig::default();
+        config.stagger_elections = stagger;
+        let shards = Shards::start(4, config).await;
+        let raft = &shards.cluster.spec().raft;
+        let timeouts = |member: &Member| {
+            let config = member.group.raft().config();
+            (config.election_timeout_max, config.election_timeout_min)
+        };
+        let mut leases = BTreeMap::new();
+        let mut first = BTreeMap::new();
+        for group in &shards.groups {
+            let all: Vec<_> = group.values().map(timeouts).collect();
+            let lease = all[0].0;
+            assert!(all.iter().all(|(other, _)| *other == lease), "{all:?}");
+            *leases.entry(lease).or_insert(0) += 1;
+            let soonest = group.iter().min_by_key(|(_, member)| timeouts(member));
+            let (node, _) = soonest.expect("three nodes");
+            *first.entry(*node).or_insert(0) += 1;
+        }
+        if stagger {
+            assert_eq!(leases.len(), 4, "{leases:?}");
+            assert_eq!(first.len(), 3, "{first:?}");
+        } else {
+            assert_eq!(leases, [(raft.election_timeout_max, 4)].into());
+            assert_eq!(first, [(1, 4)].into());
+        }
+    }
+}

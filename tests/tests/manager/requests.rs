@@ -185,7 +185,7 @@ async fn a_lease_that_ran_out_is_waited_for() {
         .collect();
     managed.cluster.switch.partition(&[side(leader)], &others);
     // The lease is as long as the longest election timeout.
-    let lease = managed.cluster.spec().raft.election_timeout_max;
+    let lease = managed.lease();
     sleep(Duration::from_millis(lease + 100)).await;
     let proposing = managed
         .group(leader)

@@ -64,7 +64,7 @@ async fn nobody_leads_who_could_not() {
     let gone = 6 - follower - leader;
     managed.cluster.cut(gone, leader);
     managed.cluster.cut(gone, follower);
-    let silence = managed.cluster.spec().raft.election_timeout_max;
+    let silence = managed.lease();
     sleep(std::time::Duration::from_millis(silence) + 250 * MS).await;
     let refused = refusal(gone).await;
     assert!(

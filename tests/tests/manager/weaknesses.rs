@@ -74,7 +74,7 @@ async fn w02_a_dead_node_is_not_waited_for_and_not_promoted() {
     managed.drive(1, &managed.goal(5, LEARNER)).await;
     sleep(1_000 * MS).await;
     isolate(&managed, 5);
-    let silence = managed.cluster.spec().raft.election_timeout_max;
+    let silence = managed.lease();
     sleep(Duration::from_millis(silence) + 250 * MS).await;
     let group = managed.group(1);
     for node in [4, 5] {
@@ -260,7 +260,7 @@ async fn w12_no_write_fails_in_a_failover() {
     sleep(Duration::from_secs(8)).await;
     let acked = load.stop().await;
     acked.are_on(follower, &managed.members[&follower]).await;
-    let election = managed.cluster.spec().raft.election_timeout_max;
+    let election = managed.lease();
     assert!(acked.longest > Duration::from_millis(election) / 2);
     assert!(
         acked.longest < Duration::from_secs(5),
