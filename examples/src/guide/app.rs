@@ -29,7 +29,7 @@ pub enum Command {
         value: String,
     },
     /// For the manager: a change of the cluster.
-    Cluster(MetaCommand),
+    Cluster(Box<MetaCommand>),
 }
 
 /// What applying a command gave.
@@ -54,7 +54,7 @@ impl fmt::Display for Command {
 
 impl From<MetaCommand> for Command {
     fn from(command: MetaCommand) -> Self {
-        Self::Cluster(command)
+        Self::Cluster(Box::new(command))
     }
 }
 

@@ -17,7 +17,7 @@ use quicraft_manager::{
     raft_config,
 };
 use quicraft_transport::raft::{MemorySnapshots, RaftTiming};
-use quicraft_transport::{GroupId, Incarnation, Roster, Transport, TransportConfig};
+use quicraft_transport::{GroupId, Incarnation, Roster, RosterEntry, Transport, TransportConfig};
 use tokio::time::Instant;
 
 use super::app::{Answer, Command, Machine, Types};
@@ -91,6 +91,11 @@ impl Node {
         raft_config: &Arc<Config>,
     ) -> Result<(), Box<dyn Error>> {
         let me = self.transport.node_id().get();
+        for member in members.iter().filter(|member| member.node != me) {
+            let addresses: Result<_, _> = member.addresses.iter().map(|at| at.parse()).collect();
+            let entry = RosterEntry::new(NodeId::new(member.node)?, addresses?);
+            self.transport.roster().insert(entry)?;
+        }
         let spec = ClusterSpec::new(me, members).with_groups(groups);
         let (log, machine) = (Log::default(), Machine::default());
         let meta = machine.meta().clone();

@@ -18,7 +18,7 @@ use quicraft_transport::{
 use super::app::{Command, Machine, Types};
 use super::log::Log;
 
-/// The number of the group on the wire. Any other than 0 and the highest, the same on all nodes.
+/// The number of the group on the wire, the same on all nodes. The highest one is the manager's own.
 const GROUP: GroupId = GroupId::new(1);
 
 struct Node {
