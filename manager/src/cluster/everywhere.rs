@@ -119,13 +119,9 @@ impl RaftManager {
         deadline: Instant,
     ) -> Result<Vec<NodeActed>, ClusterError> {
         let cluster = self.cluster()?;
-        let known: Vec<_> = cluster
-            .meta()
-            .state()
-            .admitted()
-            .map(|it| it.record.node)
-            .collect();
-        let asked = known.into_iter().filter(|node| {
+        let state = cluster.meta().state();
+        let known = state.admitted().map(|entry| entry.record.node);
+        let asked = known.filter(|node| {
             let chosen = nodes.as_ref();
             chosen.is_none_or(|chosen| chosen.contains(node))
         });

@@ -113,6 +113,7 @@ impl Cluster {
         let service = Arc::new(ControlService::new(Arc::downgrade(&cluster)));
         let registration = cluster.handle().register(CONTROL, service)?;
         *lock(&cluster.registration) = Some(registration);
+        cluster.seed_roster();
         cluster.spawn(Arc::clone(&cluster).hear_removal());
         cluster.spawn(Arc::clone(&cluster).run(entrance));
         Ok(cluster)

@@ -88,9 +88,10 @@ impl Cluster {
     /// Founds what this node is to found. Returns whether nothing is left to found.
     async fn found_own(&self, state: &MetaState, since: &mut BTreeMap<GroupName, Instant>) -> bool {
         let own = state.groups.iter();
-        let own: Vec<_> = own
-            .filter(|(_, group)| !group.founded && group.founder == self.me())
-            .collect();
+        let own = own.filter(|(_, group)| !group.founded && group.founder == self.me());
+        // What could not be opened has its own reason, which must not be written over.
+        let (own, missing): (Vec<_>, Vec<_>) =
+            own.partition(|(name, _)| self.manager.operations(name).is_ok());
         let now = Instant::now();
         since.retain(|name, _| own.iter().any(|(own, _)| *own == name));
         let due = own.iter().map(|(name, group)| {
@@ -115,7 +116,7 @@ impl Cluster {
         });
         let results = all.buffer_unordered(self.config().parallelism);
         results
-            .fold(true, |all, done| async move { all && done })
+            .fold(missing.is_empty(), |all, done| async move { all && done })
             .await
     }
 

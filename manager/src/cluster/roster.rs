@@ -133,6 +133,18 @@ impl Cluster {
         node == self.me() || NodeId::new(node).is_ok_and(up)
     }
 
+    /// The configured members may enter, and are dialled, until the applied state says who may.
+    pub(super) fn seed_roster(&self) {
+        for member in &self.spec.members {
+            let known = NodeId::new(member.node).map(|id| self.handle().roster().get(id));
+            if member.node == self.me() || known.is_ok_and(|known| known.is_some()) {
+                continue;
+            }
+            let problem = self.let_in(member).err();
+            self.problem(format_args!("roster, node {}", member.node), problem);
+        }
+    }
+
     fn adopt_uid(&self, uid: u128) {
         if self.handle().cluster_uid() != uid
             && let Err(error) = self.handle().set_cluster_uid(uid)

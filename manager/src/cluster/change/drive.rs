@@ -144,7 +144,8 @@ impl Cluster {
         options: &ChangeOptions,
     ) -> Result<BTreeMap<GroupName, GroupChange>, ClusterError> {
         let total = groups.len();
-        let parallelism = options.parallelism.unwrap_or(self.config().parallelism);
+        let parallelism = options.parallelism;
+        let parallelism = parallelism.unwrap_or_else(|| self.config().parallelism);
         let all = stream::iter(groups).map(|group| async move {
             let changed = self.settle_group(node, &group, options).await;
             (group, changed)
