@@ -158,8 +158,7 @@ impl ManagedNode {
     pub fn leader(&self, group: &GroupName) -> Option<u64> {
         let hosted = self.opened.get(group)?;
         let metrics = hosted.group.raft().metrics();
-        let leader = metrics.borrow_watched().current_leader;
-        leader
+        metrics.borrow_watched().current_leader
     }
 
     pub(super) fn door(&self) -> Door {

@@ -18,14 +18,14 @@ openraft::declare_raft_types!(
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaEntry {
     /// About the cluster.
-    Cluster(MetaCommand),
+    Cluster(Box<MetaCommand>),
     /// A note of the host.
     Note(String),
 }
 
 impl From<MetaCommand> for MetaEntry {
     fn from(command: MetaCommand) -> Self {
-        Self::Cluster(command)
+        Self::Cluster(Box::new(command))
     }
 }
 

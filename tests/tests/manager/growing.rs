@@ -261,7 +261,7 @@ async fn w10_a_node_that_moved_is_reached_where_it_is() {
     let again = cluster
         .node(2)
         .manager
-        .change_address(3, moved.clone(), &until())
+        .change_address(3, moved, &until())
         .await;
     let again = again.expect("noted before");
     assert!(

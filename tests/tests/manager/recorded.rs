@@ -54,11 +54,14 @@ impl HistogramFn for Series {
     }
 }
 
+/// The name of a metric and its labels.
+type Labels = (String, Vec<String>);
+
 /// Series by name and labels. Clones are the same series.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorded {
     series: Arc<Mutex<BTreeMap<String, Arc<Series>>>>,
-    labels: Arc<Mutex<BTreeSet<(String, Vec<String>)>>>,
+    labels: Arc<Mutex<BTreeSet<Labels>>>,
 }
 
 impl Recorded {
