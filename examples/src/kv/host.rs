@@ -50,7 +50,7 @@ pub enum HostError {
     Open(#[from] OpenError),
     /// The cluster does not take this node, or cannot be.
     #[error("this node is in no cluster")]
-    Cluster(#[from] ClusterError),
+    Cluster(#[source] Box<ClusterError>),
     /// Groups did not shut down.
     #[error("{count} groups did not shut down, among them")]
     Shutdown {
@@ -58,8 +58,14 @@ pub enum HostError {
         count: usize,
         /// The first.
         #[source]
-        first: OperationError,
+        first: Box<OperationError>,
     },
+}
+
+impl From<ClusterError> for HostError {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
 }
 
 /// A running node.
@@ -234,7 +240,7 @@ impl KvHost {
         self.store.close().await?;
         let failed: Vec<_> = down.into_iter().filter_map(|it| it.result.err()).collect();
         let count = failed.len();
-        let first = failed.into_iter().next();
+        let first = failed.into_iter().next().map(Box::new);
         first.map_or(Ok(()), |first| Err(HostError::Shutdown { count, first }))
     }
 }

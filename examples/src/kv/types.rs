@@ -45,12 +45,12 @@ pub enum Command {
         key: Bytes,
     },
     /// Changes what the cluster is: its nodes and groups. Only the `meta` group gets it.
-    Meta(MetaCommand),
+    Meta(Box<MetaCommand>),
 }
 
 impl From<MetaCommand> for Command {
     fn from(command: MetaCommand) -> Self {
-        Self::Meta(command)
+        Self::Meta(Box::new(command))
     }
 }
 
