@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::entries::{CLUSTER, folder_of};
 use crate::network::Wires;
 
-const GROUPS: u64 = 2;
+pub(crate) const GROUPS: u64 = 2;
 const REQUESTS: usize = 2;
 const LONG: Duration = Duration::from_secs(120);
 const WAIT: Option<Duration> = Some(LONG);
@@ -41,10 +41,10 @@ impl Network for OnePeer {
     }
 }
 
-struct Front {
+pub(crate) struct Front {
     host: Arc<KvHost>,
-    url: String,
-    client: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
     _folder: TempDir,
@@ -68,7 +68,11 @@ impl Front {
     }
 
     /// Nodes 1 and 2 in a cluster.
-    async fn two(wires: &Wires, election_ms: u64, request_timeout_ms: u64) -> (Self, Self) {
+    pub(crate) async fn two(
+        wires: &Wires,
+        election_ms: u64,
+        request_timeout_ms: u64,
+    ) -> (Self, Self) {
         let on = async |node: u64, other: u64| {
             let peer = format!("{other}={}@n{other}:2", wires.address(other));
             Self::on(wires, node, &[peer], election_ms, request_timeout_ms).await
@@ -156,7 +160,12 @@ impl Front {
         self
     }
 
-    async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Response {
         let url = format!("{}{path}", self.url);
         self.client
             .request(method, url)
@@ -166,23 +175,23 @@ impl Front {
             .unwrap()
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.ask(Method::GET, path, "").await
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.host.shutdown().await.unwrap();
         self.stop.send(()).unwrap();
         self.server.await.unwrap().unwrap();
     }
 }
 
-async fn json(response: Response) -> Value {
+pub(crate) async fn json(response: Response) -> Value {
     response.json().await.unwrap()
 }
 
 /// The body of every error.
-async fn check_error(response: Response, group: Option<u64>, leader: Option<u64>) {
+pub(crate) async fn check_error(response: Response, group: Option<u64>, leader: Option<u64>) {
     let body = json(response).await;
     assert!(!body["error"].as_str().unwrap().is_empty());
     assert_eq!(body["group"].as_u64(), group, "{body}");
@@ -310,73 +319,6 @@ async fn status_and_health_tell_what_there_is() {
         assert_eq!(stopping.headers()[RETRY_AFTER], "1");
     }
     front.stop().await;
-}
-
-#[tokio::test]
-async fn an_operator_sees_and_moves_leaders() {
-    let wires = Wires::new(2);
-    let (one, two) = Front::two(&wires, 3_000, 30_000).await;
-    let seen = json(one.get("/admin/status").await).await;
-    assert_eq!(seen["uid"].as_str().map(str::len), Some(32));
-    assert_eq!(seen["nodes"].as_array().map(Vec::len), Some(2));
-    // Those of the keys, and the one that holds the cluster.
-    assert_eq!(
-        seen["groups"].as_array().map(|all| all.len() as u64),
-        Some(GROUPS + 1)
-    );
-    let post = async |path: &str, body: Value| {
-        let request = one.client.post(format!("{}{path}", one.url));
-        request.json(&body).send().await.unwrap()
-    };
-    for to in [1, 2, 1] {
-        let body = serde_json::json!({ "group": "kv/0", "to": to });
-        let moved = post("/admin/transfer", body).await;
-        assert_eq!(moved.status(), StatusCode::OK);
-        assert_eq!(json(moved).await["to"].as_u64(), Some(to));
-    }
-    let drained = post("/admin/drain", serde_json::json!({ "node": 1 })).await;
-    assert_eq!(drained.status(), StatusCode::OK);
-    let drained = json(drained).await;
-    let leads = |node: u64| {
-        let all = drained.as_array().unwrap().iter();
-        all.filter(|group| group["leader"].as_u64() == Some(node))
-            .count() as u64
-    };
-    assert_eq!((leads(1), leads(2)), (0, GROUPS + 1), "{drained}");
-    let balanced = post("/admin/balance", Value::Null).await;
-    assert_eq!(balanced.status(), StatusCode::OK);
-    for (path, body, status) in [
-        (
-            "/admin/transfer",
-            serde_json::json!({ "group": "kv/9", "to": 1 }),
-            404,
-        ),
-        (
-            "/admin/transfer",
-            serde_json::json!({ "group": "KV", "to": 1 }),
-            422,
-        ),
-        (
-            "/admin/nodes",
-            serde_json::json!({ "node": 0, "raft": "h:1", "http": "h:2" }),
-            400,
-        ),
-        (
-            "/admin/nodes",
-            serde_json::json!({ "node": 3, "raft": "none", "http": "h:2" }),
-            400,
-        ),
-        ("/admin/drain", serde_json::json!({}), 422),
-    ] {
-        let refused = post(path, body).await;
-        assert_eq!(refused.status().as_u16(), status, "{path}");
-        check_error(refused, None, None).await;
-    }
-    let unknown = one.ask(Method::DELETE, "/admin/nodes/9", "").await;
-    assert_eq!(unknown.status(), StatusCode::CONFLICT);
-    check_error(unknown, None, None).await;
-    one.stop().await;
-    two.stop().await;
 }
 
 #[tokio::test]

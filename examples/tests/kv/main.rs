@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+mod admin;
 mod bounds;
 mod cluster;
 mod crash;
