@@ -9,6 +9,7 @@ mod enter;
 mod error;
 mod everywhere;
 mod form;
+mod heirs;
 mod identity;
 mod membership;
 mod meta_group;
@@ -132,6 +133,7 @@ impl Cluster {
         self.phase.send_replace(Phase::Running);
         self.spawn(Arc::clone(&self).follow_roster(floor));
         self.spawn(Arc::clone(&self).place_groups());
+        self.spawn(Arc::clone(&self).name_heirs());
         self.spawn(Arc::clone(&self).form());
     }
 

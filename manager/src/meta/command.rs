@@ -153,6 +153,13 @@ pub enum MetaCommand {
         /// The group.
         group: GroupName,
     },
+    /// Another of its voters founds a group, because its founder was never seated.
+    NewFounder {
+        /// The group.
+        group: GroupName,
+        /// Who founds it.
+        founder: u64,
+    },
     /// There is to be a group no more.
     RemoveGroup {
         /// The group.
@@ -252,6 +259,16 @@ pub enum MetaRefusal {
         /// The group.
         group: GroupName,
         /// The node.
+        node: u64,
+    },
+    /// Another founder is not needed, or cannot be that one.
+    #[error(
+        "group {group} is not to be founded by node {node}, which is no seated voter of it, or its founder has come"
+    )]
+    Founder {
+        /// The group.
+        group: GroupName,
+        /// Who was to found it.
         node: u64,
     },
     /// The `meta` group has all nodes and stays.

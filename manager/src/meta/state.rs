@@ -137,6 +137,7 @@ impl MetaState {
                 self.group_mut(group)?.founded = true;
                 Ok(())
             }
+            MetaCommand::NewFounder { group, founder } => self.new_founder(group, *founder),
             MetaCommand::RemoveGroup { group } => self.remove_group(group),
         }
     }
@@ -365,6 +366,26 @@ impl MetaState {
             founded: false,
         };
         self.groups.insert(group, record);
+        Ok(())
+    }
+
+    fn new_founder(&mut self, name: &GroupName, founder: u64) -> Result<(), MetaRefusal> {
+        let nodes = &self.nodes;
+        let seated = |node| nodes.get(&node).is_some_and(|it: &NodeEntry| it.seated);
+        let group = self.groups.get_mut(name);
+        let group = group.ok_or_else(|| MetaRefusal::UnknownGroup {
+            group: name.clone(),
+        })?;
+        if group.founded || group.founder == founder {
+            return Ok(());
+        }
+        if seated(group.founder) || !seated(founder) || !group.voters.contains(&founder) {
+            return Err(MetaRefusal::Founder {
+                group: name.clone(),
+                node: founder,
+            });
+        }
+        group.founder = founder;
         Ok(())
     }
 

@@ -241,6 +241,8 @@ fn commands() -> impl Strategy<Value = MetaCommand> {
         group
             .clone()
             .prop_map(|group| MetaCommand::GroupFounded { group }),
+        (group.clone(), 1..6_u64)
+            .prop_map(|(group, founder)| MetaCommand::NewFounder { group, founder }),
         group.prop_map(|group| MetaCommand::RemoveGroup { group }),
     ]
 }
