@@ -96,9 +96,9 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn std::error::Erro
     let watch = Watch::start(FOUNDERS.map(|id| cluster.node(id).manager.clone()).to_vec());
     let started = Instant::now();
     let together = change().parallel(options.parallelism);
-    let role = Some(GroupRole::Voter);
-    let added = manager
-        .place(NEW, GroupSelection::All, role, &together)
+    let record = cluster.record(NEW);
+    manager
+        .add_node(record, GroupSelection::All, &together)
         .await?;
     let together = started.elapsed();
     let (leaderless_max, looks) = watch.end().await?;
@@ -117,7 +117,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn std::error::Erro
     println!(
         "{} groups of {} nodes, {} at a time, took {:.0} ms; one alone takes {:.1} ms (median of {}), which allows {:.0} ms\n\
          at {} looks at most {} groups had no leader; {:.1} KiB per group and node",
-        added.groups.len() as f64 - f64::from(options.alone) - 1.0,
+        options.groups - options.alone,
         FOUNDERS.len(),
         report.parallelism,
         report.together_ms,
