@@ -3,16 +3,18 @@
 //! A client knows the nodes' URLs and remembers who answered for a group last; any node does. It knows
 //! nothing of how the nodes are started or killed.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngExt as _;
 use reqwest::StatusCode;
+use reqwest::header::CONNECTION;
 use tokio::time::{Instant, sleep};
 
 use super::error::ClusterError;
-use super::limits::{ATTEMPT, BACKOFF, CONNECT, IDLE, READ, SERVED, WRITE};
+use super::limits::{ATTEMPT, BACKOFF, CONNECT, IDLE, READ, RESTING, SERVED, WRITE};
 use super::status::Status;
 use super::workload::Workload;
 
@@ -61,6 +63,8 @@ pub struct Clients {
     urls: RwLock<Vec<String>>,
     /// For each group the place in `urls` of who answered for it last.
     leaders: Vec<AtomicUsize>,
+    /// Until when nodes are not asked that said they are stopping, by their URLs.
+    resting: RwLock<BTreeMap<String, Instant>>,
     /// Whether each write begins at another node than the one before.
     spread: AtomicBool,
     workload: Workload,
@@ -90,6 +94,7 @@ impl Clients {
         Ok(Self {
             http,
             urls: RwLock::new(urls),
+            resting: RwLock::default(),
             spread: AtomicBool::new(false),
             leaders: (0..groups)
                 .map(|group| AtomicUsize::new(usize::try_from(group).unwrap_or(0) % nodes))
@@ -176,9 +181,10 @@ impl Clients {
     }
 
     async fn attempt(&self, node: usize, key: &str, value: &[u8]) -> Attempt {
-        let url = format!("{}/kv/{key}", self.url(node));
+        let base = self.url(node);
+        let url = format!("{base}/kv/{key}");
         let answer = match self.http.put(url).body(value.to_vec()).send().await {
-            Ok(answer) => answer,
+            Ok(answer) => self.heard(&base, answer),
             // Not a byte of the request was sent.
             Err(error) if error.is_connect() => return Attempt::Refused(in_words(error)),
             Err(error) => return Attempt::Unknown(in_words(error)),
@@ -242,8 +248,10 @@ impl Clients {
         // Another node than the one that took the write.
         let mut node = self.first(self.workload.group(&key), number + 1);
         loop {
-            let url = format!("{}/kv/{key}", self.url(node));
-            let last = match self.http.get(url).send().await {
+            let base = self.url(node);
+            let url = format!("{base}/kv/{key}");
+            let answer = self.http.get(url).send().await;
+            let last = match answer.map(|answer| self.heard(&base, answer)) {
                 Ok(answer) if answer.status() == StatusCode::OK => match answer.bytes().await {
                     Ok(bytes) if bytes == self.workload.value(number) => return Ok(()),
                     Ok(bytes) => return Err(format!("{} other bytes", bytes.len())),
@@ -305,15 +313,45 @@ impl Clients {
     }
 
     fn first(&self, group: u64, number: u64) -> usize {
-        if self.spread.load(Ordering::Relaxed) {
+        let node = if self.spread.load(Ordering::Relaxed) {
             usize::try_from(number).unwrap_or(0)
         } else {
             self.leader(group)
-        }
+        };
+        self.awake(node)
     }
 
     fn after(&self, node: usize) -> usize {
-        (node + 1) % self.nodes().max(1)
+        self.awake((node + 1) % self.nodes().max(1))
+    }
+
+    /// The node itself or the next one that has not said it is stopping; itself if all have.
+    fn awake(&self, node: usize) -> usize {
+        let resting = self.resting.read().unwrap_or_else(PoisonError::into_inner);
+        if resting.is_empty() {
+            return node;
+        }
+        let now = Instant::now();
+        let rests = |node: &usize| {
+            let until = resting.get(&self.url(*node));
+            until.is_some_and(|until| *until > now)
+        };
+        let mut nodes = node..node + self.nodes();
+        nodes.find(|node| !rests(node)).unwrap_or(node)
+    }
+
+    /// Notes that a node is stopping, if its answer says so: it refuses and closes its connection.
+    fn heard(&self, base: &str, answer: reqwest::Response) -> reqwest::Response {
+        let closes = answer
+            .headers()
+            .get(CONNECTION)
+            .is_some_and(|it| it == "close");
+        if closes {
+            let until = Instant::now() + RESTING;
+            let mut resting = self.resting.write().unwrap_or_else(PoisonError::into_inner);
+            resting.insert(base.to_owned(), until);
+        }
+        answer
     }
 
     /// Where a node serves; a place beyond the last begins again with the first.

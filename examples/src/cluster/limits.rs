@@ -25,6 +25,10 @@ pub const CONNECT: Duration = Duration::from_secs(2);
 /// second that it does, and then closes what is idle; a request that crosses with that has no answer.
 pub const IDLE: Duration = Duration::from_millis(200);
 
+/// How long a node is not asked that said it is stopping. It says so for half a second, closes its
+/// port, hands its groups over and ends; a request that met the closing port would have no answer.
+pub const RESTING: Duration = Duration::from_secs(2);
+
 /// The first and the longest wait before an attempt is repeated. The longest is also how exactly
 /// the time of a failover is measured.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));
