@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::{Clients, Written};
 use super::error::ClusterError;
@@ -57,6 +57,9 @@ struct Shared {
     next: AtomicU64,
     /// How long each client waits between two writes.
     pace: Option<Duration>,
+    /// How often each client begins a write, whatever the one before it took; what was late is made
+    /// up for.
+    period: Option<Duration>,
     acknowledged: watch::Sender<u64>,
     outage: OnceLock<Outage>,
     /// What is counted by itself now.
@@ -153,12 +156,13 @@ impl Load {
         Self::spawn(number, shared)
     }
 
-    /// The same, at a node in turn; and some are read back at once, at another node.
+    /// Starts `number` clients that each begin a write every `period`, at a node in turn, until
+    /// [`Load::enough`]. Some are read back at once, at another node.
     #[must_use]
-    pub fn anywhere(clients: &Arc<Clients>, number: usize, pace: Duration) -> Self {
+    pub fn anywhere(clients: &Arc<Clients>, number: usize, period: Duration) -> Self {
         clients.spread();
         let shared = Shared {
-            pace: Some(pace),
+            period: Some(period),
             reads: true,
             bar: ProgressBar::hidden(),
             ..Shared::new(clients, ENDLESS)
@@ -282,6 +286,7 @@ impl Shared {
             writes,
             next: AtomicU64::new(0),
             pace: None,
+            period: None,
             acknowledged: watch::Sender::new(0),
             outage: OnceLock::new(),
             phase: Mutex::default(),
@@ -318,6 +323,7 @@ impl Shared {
 
 async fn client(shared: Arc<Shared>) -> Result<Totals, ClusterError> {
     let mut totals = Totals::new();
+    let mut due = Instant::now();
     loop {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         if number >= shared.writes {
@@ -337,6 +343,10 @@ async fn client(shared: Arc<Shared>) -> Result<Totals, ClusterError> {
             .send_modify(|acknowledged| *acknowledged += 1);
         if let Some(pace) = shared.pace {
             sleep(pace).await;
+        }
+        if let Some(period) = shared.period {
+            due += period;
+            sleep_until(due).await;
         }
     }
 }

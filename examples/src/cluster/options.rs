@@ -58,9 +58,9 @@ impl Options {
         self.grow > 0 || self.shrink > 0 || self.rolling_restart
     }
 
-    /// How long each client waits between two writes, so that all together make the rate.
+    /// How often each client begins a write, so that all together make the rate.
     #[must_use]
-    pub fn pace(&self) -> Duration {
+    pub fn period(&self) -> Duration {
         Duration::from_secs_f64(self.clients as f64 / self.rate as f64)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tokio::time::Instant;
 
 use super::client::Written;
 use super::limits::SERVED;
@@ -18,14 +19,19 @@ pub struct Phase {
 #[derive(Debug)]
 struct Counts {
     latency: Histogram<u64>,
+    began: Instant,
+    last: Instant,
     writes: u64,
     failed: Vec<String>,
 }
 
 impl Phase {
     pub(super) fn new() -> Self {
+        let began = Instant::now();
         let counts = Counts {
             latency: histogram(),
+            began,
+            last: began,
             writes: 0,
             failed: Vec::new(),
         };
@@ -40,6 +46,7 @@ impl Phase {
         let micros = u64::try_from(written.took.as_micros()).unwrap_or(u64::MAX);
         counts.latency.saturating_record(micros);
         counts.writes += 1;
+        counts.last = Instant::now();
         if written.took > SERVED || written.unknown > 0 {
             let (took, unknown) = (written.took, written.unknown);
             let why = written.last.as_deref().unwrap_or("no attempt failed");
@@ -53,6 +60,13 @@ impl Phase {
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.lock().writes
+    }
+
+    /// The same for each second, from its begin to the last of them.
+    #[must_use]
+    pub fn writes_per_second(&self) -> f64 {
+        let counts = self.lock();
+        counts.writes as f64 / (counts.last - counts.began).as_secs_f64().max(0.001)
     }
 
     /// Writes that count as failed, in words.
@@ -75,8 +89,6 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     #[test]

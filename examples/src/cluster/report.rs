@@ -92,6 +92,8 @@ pub struct Report {
     pub shrink_seconds: Option<f64>,
     /// Writes while all nodes restarted in turn.
     pub rolling_restart_writes: Option<u64>,
+    /// The same for each second of that time.
+    pub rolling_restart_writes_per_second: Option<f64>,
     /// Of these, writes that took longer than 5 s or whose fate was unknown at first.
     pub rolling_restart_failed_writes: Option<u64>,
     /// 99 of 100 of these writes were acknowledged within this.
@@ -150,6 +152,7 @@ impl Report {
             grow_seconds: changes.and_then(|it| it.grew).map(seconds_of),
             shrink_seconds: changes.and_then(|it| it.shrank).map(seconds_of),
             rolling_restart_writes: restarts.map(|it| it.writes()),
+            rolling_restart_writes_per_second: restarts.map(|it| rounded(it.writes_per_second())),
             rolling_restart_failed_writes: restarts.map(|it| it.failed().len() as u64),
             rolling_restart_p99_ms: restarts.map(|it| rounded(it.p99().as_secs_f64() * 1e3)),
             faults: faults(totals, changes),
@@ -219,12 +222,13 @@ impl Outcome for Report {
         if let Some(seconds) = self.shrink_seconds {
             row("nodes removed in", format!("{seconds} s"));
         }
-        if let (Some(writes), Some(failed), Some(p99)) = (
+        if let (Some(writes), Some(rate), Some(failed), Some(p99)) = (
             self.rolling_restart_writes,
+            self.rolling_restart_writes_per_second,
             self.rolling_restart_failed_writes,
             self.rolling_restart_p99_ms,
         ) {
-            let text = format!("{writes} writes, {failed} failed, p99 {p99} ms");
+            let text = format!("{writes} writes, {rate} a second, {failed} failed, p99 {p99} ms");
             row("all nodes restarted", text);
         }
         table.to_string()

@@ -163,7 +163,7 @@ async fn main_job(options: &Options, nodes: &mut Nodes) -> Result<Report, Cluste
     let workload = Workload::new(options.seed, options.groups, options.value_bytes);
     let clients = start(nodes, workload, options.clients, &mut observed).await?;
     let mut load = if options.changes() {
-        Load::anywhere(&clients, options.clients, options.pace())
+        Load::anywhere(&clients, options.clients, options.period())
     } else {
         Load::start(&clients, options.clients, options.writes)
     };
