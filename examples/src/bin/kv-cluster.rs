@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use quicraft_examples::cluster::{
-    BadDaysOptions, Job, Options, PowerOnOptions, RotateOptions, run,
+    BadDaysOptions, Job, KilledChangesOptions, Options, PowerOnOptions, RotateOptions, run,
 };
 use quicraft_examples::kv::process::{self, NodeArgs};
 
@@ -24,6 +24,8 @@ struct Arguments {
 enum Part {
     /// Kill, stop, pause and restart nodes under load, and look whether all is as before
     BadDays(BadDaysOptions),
+    /// Add and remove nodes under load, kill whoever does it at a drawn step, and ask another one
+    KilledChanges(KilledChangesOptions),
     /// Start all nodes at once, and measure the links between them
     PowerOn(PowerOnOptions),
     /// Replace all certificates under load, and the CA too, without losing a call
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     run(&match arguments.part {
         Some(Part::Node(node)) => return process::run(*node),
         Some(Part::BadDays(options)) => Job::BadDays(options),
+        Some(Part::KilledChanges(options)) => Job::KilledChanges(options),
         Some(Part::PowerOn(options)) => Job::PowerOn(options),
         Some(Part::Rotate(options)) => Job::Rotate(options),
         None => Job::Main(arguments.options),

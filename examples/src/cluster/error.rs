@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use quicraft_certs::{AuthorityError, InvalidClusterName, InvalidNodeId, WriteError};
+use quicraft_manager::InvalidGroupName;
 use tokio::task::JoinError;
 
 /// Why the main job ended early.
@@ -38,6 +39,12 @@ pub enum ClusterError {
         /// The place, from 0.
         place: usize,
     },
+    /// There is no node with this id.
+    #[error("there is no node {node}")]
+    NoSuchId {
+        /// The id.
+        node: u64,
+    },
     /// A file or folder of the cluster.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -64,6 +71,9 @@ pub enum ClusterError {
     /// A node's id is none.
     #[error("the id of a node is wrong")]
     NodeId(#[from] InvalidNodeId),
+    /// The name of a group is none.
+    #[error("the name of a group is wrong")]
+    GroupName(#[from] InvalidGroupName),
     /// No authority, or no certificate from it.
     #[error("the certificates cannot be made")]
     Authority(#[from] AuthorityError),

@@ -32,6 +32,7 @@ struct NodeFile<'a> {
     key: &'a Path,
     crl: Option<&'a Path>,
     calls_per_second: u64,
+    drill_changes: bool,
 }
 
 /// Where a node really is, on the loopback address.
@@ -52,6 +53,10 @@ pub struct Layout {
     ports: Ports,
     /// Calls beside Raft that each node makes.
     calls_per_second: u64,
+    /// Whether each node dies in the middle of a change when it is told to.
+    drill_changes: bool,
+    /// The last id that was given to a node; none is given twice.
+    last: u64,
 }
 
 impl Layout {
@@ -81,6 +86,8 @@ impl Layout {
             told: BTreeMap::new(),
             ports,
             calls_per_second: 0,
+            drill_changes: false,
+            last: nodes,
         })
     }
 
@@ -95,6 +102,13 @@ impl Layout {
     #[must_use]
     pub const fn calling(mut self, calls_per_second: u64) -> Self {
         self.calls_per_second = calls_per_second;
+        self
+    }
+
+    /// The same, but each node dies in the middle of a change when it is told to.
+    #[must_use]
+    pub const fn drilling_changes(mut self) -> Self {
+        self.drill_changes = true;
         self
     }
 
@@ -117,18 +131,20 @@ impl Layout {
             told: self.told.clone(),
             program: self.program.clone(),
             calls_per_second: self.calls_per_second,
+            drill_changes: self.drill_changes,
             ..drawn
         })
     }
 
-    /// One more node, with the next id.
+    /// One more node, with the next id: one that was removed may never enter again.
     pub(super) fn add(&mut self) -> Result<u64, ClusterError> {
-        let id = self.places.last_key_value().map_or(1, |(last, _)| last + 1);
+        let id = self.last + 1;
         let place = Place {
             raft: take(&mut self.ports)?,
             http: take(&mut self.ports)?,
         };
         self.places.insert(id, place);
+        self.last = id;
         Ok(id)
     }
 
@@ -244,6 +260,7 @@ impl Layout {
             key: &certificates.key,
             crl: certificates.crl.as_deref(),
             calls_per_second: self.calls_per_second,
+            drill_changes: self.drill_changes,
         })?;
         let path = folder.join("node.toml");
         fs::write(&path, text).map_err(file("write", &path))
@@ -287,5 +304,12 @@ mod tests {
         }
         assert!(written(&layout, 1).contains("2=127.0.0.1:9@"));
         assert!(!written(&layout, 3).contains("2=127.0.0.1:9@"));
+    }
+    #[test]
+    fn no_id_is_given_twice() {
+        let mut layout = Layout::new(3, 1).unwrap();
+        assert_eq!(layout.add().unwrap(), 4);
+        layout.remove(4);
+        assert_eq!(layout.add().unwrap(), 5);
     }
 }

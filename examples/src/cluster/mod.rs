@@ -3,14 +3,16 @@
 //!
 //! It sees the nodes only as an operator does: through their files, their processes and HTTP. No
 //! file here knows Raft or the transport. [`run()`] is the whole job; the other rooms are its steps.
-//! [`bad_days`], [`power_on`] and [`rotate`] are jobs of their own on the same nodes.
+//! [`bad_days`], [`killed_changes`], [`power_on`] and [`rotate`] are jobs of their own on the same nodes.
 
 pub mod bad_days;
 pub mod change;
 pub mod client;
 pub mod copy;
+mod draws;
 pub mod drill;
 pub mod error;
+pub mod killed_changes;
 pub mod layout;
 pub mod limits;
 pub mod load;
@@ -34,6 +36,7 @@ pub mod workload;
 
 pub use bad_days::options::BadDaysOptions;
 pub use error::ClusterError;
+pub use killed_changes::options::KilledChangesOptions;
 pub use options::Options;
 pub use power_on::PowerOnOptions;
 pub use report::{Outcome, Report};

@@ -8,6 +8,8 @@ use super::bad_days::options::BadDaysOptions;
 use super::change::{change, check};
 use super::drill::drill;
 use super::error::ClusterError;
+use super::killed_changes::killed_changes;
+use super::killed_changes::options::{FOUNDERS, KilledChangesOptions};
 use super::layout::Layout;
 use super::limits::KILL_AT_PERCENT;
 use super::load::Load;
@@ -32,6 +34,8 @@ pub enum Job {
     Main(Options),
     /// Many troubles of single nodes.
     BadDays(BadDaysOptions),
+    /// Nodes that die in the middle of a change that they run.
+    KilledChanges(KilledChangesOptions),
     /// All nodes at once.
     PowerOn(PowerOnOptions),
     /// New certificates while the nodes work.
@@ -49,6 +53,9 @@ impl Job {
                 Nodes::prepare(options.nodes, options.groups)
             }
             Self::BadDays(options) => Nodes::prepare(options.nodes, options.groups),
+            Self::KilledChanges(options) => {
+                Nodes::laid_out(Layout::new(FOUNDERS, options.groups)?.drilling_changes())
+            }
             // It is about links; nobody writes.
             Self::PowerOn(options) => Nodes::prepare(options.nodes, 1),
             Self::Rotate(options) => Nodes::laid_out(
@@ -61,6 +68,7 @@ impl Job {
         Ok(match self {
             Self::Main(options) => Box::new(main_job(options, nodes).await?),
             Self::BadDays(options) => Box::new(bad_days(options, nodes).await?),
+            Self::KilledChanges(options) => Box::new(killed_changes(options, nodes).await?),
             Self::PowerOn(options) => Box::new(power_on(options, nodes).await?),
             Self::Rotate(options) => Box::new(rotate(options, nodes).await?),
         })
@@ -70,7 +78,7 @@ impl Job {
         match self {
             Self::Main(options) => options.keep,
             Self::BadDays(options) => options.keep,
-            Self::PowerOn(_) | Self::Rotate(_) => false,
+            Self::KilledChanges(_) | Self::PowerOn(_) | Self::Rotate(_) => false,
         }
     }
 
@@ -78,6 +86,7 @@ impl Job {
         match self {
             Self::Main(options) => options.json,
             Self::BadDays(options) => options.json,
+            Self::KilledChanges(options) => options.json,
             Self::PowerOn(options) => options.json,
             Self::Rotate(options) => options.json,
         }

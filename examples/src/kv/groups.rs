@@ -176,7 +176,7 @@ impl GroupFactory for Groups {
 }
 
 /// The name of the group that holds the cluster.
-pub(super) fn meta_name() -> Result<GroupName, InvalidGroupName> {
+pub(crate) fn meta_name() -> Result<GroupName, InvalidGroupName> {
     GroupName::single("meta")
 }
 

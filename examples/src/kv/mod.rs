@@ -7,6 +7,7 @@
 
 mod calls;
 pub mod config;
+pub mod die_at;
 pub mod folder;
 pub mod groups;
 pub mod host;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::super::draws::Draws;
+
 /// How long a node is gone after a kill or an orderly stop, in milliseconds: shorter and longer
 /// than the others need to notice.
 const GONE: (u64, u64) = (100, 3_000);
@@ -55,7 +57,7 @@ pub struct Event {
 #[must_use]
 pub fn plan(seed: u64, nodes: usize, number: usize) -> Vec<Event> {
     let mut plan = Plan {
-        draws: Draws::new(seed),
+        draws: Draws::new("bad days", seed),
         nodes: nodes as u64,
         events: Vec::new(),
         free: 0,
@@ -137,29 +139,6 @@ impl Plan {
             node: usize::try_from(node).unwrap_or(0),
             action,
         });
-    }
-}
-
-/// Numbers that follow from a seed. A hash, because no generator promises the same numbers in its
-/// next version.
-struct Draws(blake3::OutputReader);
-
-impl Draws {
-    fn new(seed: u64) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"bad days").update(&seed.to_le_bytes());
-        Self(hasher.finalize_xof())
-    }
-
-    /// A number from the first to the last of `bounds`, both included.
-    fn between(&mut self, (first, last): (u64, u64)) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        first + u64::from_le_bytes(bytes) % (last - first + 1)
-    }
-
-    fn one_in(&mut self, number: u64) -> bool {
-        self.between((1, number)) == 1
     }
 }
 

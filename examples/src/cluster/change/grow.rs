@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -21,17 +20,11 @@ impl Site<'_> {
             let place = self.nodes.add()?;
             self.nodes.start(place)?;
             let id = self.nodes.id(place);
-            let (raft, http) = self.nodes.layout().addresses(id).unwrap_or_default();
-            let request = Request {
-                method: Method::POST,
-                path: "/admin/nodes",
-                body: json!({ "node": id, "raft": raft, "http": http }),
-                except: None,
-            };
+            let request = Request::to_add(self.nodes, id);
             request.ask(self.clients).await?;
             // Whoever did not hear the answer asks again, and finds it done.
             request.ask(self.clients).await?;
-            self.clients.add(format!("http://{http}"));
+            self.clients.add(self.nodes.url(place).unwrap_or_default());
         }
         self.balance().await?;
         Ok(started.elapsed())
@@ -39,12 +32,7 @@ impl Site<'_> {
 
     /// Spreads the leaders until every node has its own.
     pub(super) async fn balance(&mut self) -> Result<(), ClusterError> {
-        let request = Request {
-            method: Method::POST,
-            path: "/admin/balance",
-            body: json!({}),
-            except: None,
-        };
+        let request = Request::post("/admin/balance", json!({}));
         until("leaders on all nodes", CHANGE, async || {
             self.nodes.check()?;
             request.ask(self.clients).await?;

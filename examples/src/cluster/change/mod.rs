@@ -5,7 +5,7 @@
 //! where it stopped.
 
 mod grow;
-mod operator;
+pub(super) mod operator;
 mod rolling;
 mod shrink;
 
@@ -35,11 +35,11 @@ pub struct Changes {
 }
 
 /// The cluster that is changed, and who looks at it.
-struct Site<'a> {
-    nodes: &'a mut Nodes,
-    clients: &'a Clients,
-    observed: &'a mut Observed,
-    faults: Vec<String>,
+pub(super) struct Site<'a> {
+    pub(super) nodes: &'a mut Nodes,
+    pub(super) clients: &'a Clients,
+    pub(super) observed: &'a mut Observed,
+    pub(super) faults: Vec<String>,
 }
 
 /// Whether so many nodes can go.

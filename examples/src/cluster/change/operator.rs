@@ -1,36 +1,82 @@
 //! What an operator asks of the cluster: of any node, and of another one when that does not answer.
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::client::{Backoff, Clients, in_words};
 use crate::cluster::error::ClusterError;
 use crate::cluster::limits::{ATTEMPT, CHANGE, OPERATION};
+use crate::cluster::nodes::Nodes;
+use crate::kv::die_at::DieAt;
+
+/// Where the node that is asked is to die, as `kv` reads it.
+const DIE_AT: &str = "die-at";
 
 /// A request of an operator.
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
-    pub(super) path: &'a str,
-    pub(super) body: Value,
-    /// The place of a node that is not asked: it is what the request is about.
-    pub(super) except: Option<usize>,
+#[derive(Debug, Clone)]
+pub(in crate::cluster) struct Request {
+    method: Method,
+    path: String,
+    body: Value,
+    /// The places of nodes that are not asked.
+    except: Vec<usize>,
+    /// Where the node that is asked is to die.
+    die_at: Option<String>,
 }
 
 /// What came of one attempt.
-enum Attempt {
+pub(in crate::cluster) enum Attempt {
     Done(Value),
     /// The same request may be made again.
     Again(String),
     Refused(String),
 }
 
-impl Request<'_> {
+impl Request {
+    const fn new(method: Method, path: String, body: Value) -> Self {
+        Self {
+            method,
+            path,
+            body,
+            except: Vec::new(),
+            die_at: None,
+        }
+    }
+
+    pub(in crate::cluster) fn post(path: &str, body: Value) -> Self {
+        Self::new(Method::POST, path.to_owned(), body)
+    }
+
+    /// The node with this id is to be taken in.
+    pub(in crate::cluster) fn to_add(nodes: &Nodes, id: u64) -> Self {
+        let (raft, http) = nodes.layout().addresses(id).unwrap_or_default();
+        let body = json!({ "node": id, "raft": raft, "http": http });
+        Self::post("/admin/nodes", body)
+    }
+
+    /// The node with this id is to be taken out.
+    pub(in crate::cluster) fn to_remove(id: u64) -> Self {
+        Self::new(Method::DELETE, format!("/admin/nodes/{id}"), Value::Null)
+    }
+
+    /// The same, but the nodes at these places are not asked: it is about them, or they are gone.
+    pub(in crate::cluster) fn except(mut self, places: impl IntoIterator<Item = usize>) -> Self {
+        self.except.extend(places);
+        self
+    }
+
+    /// The same, but the node that is asked dies there.
+    pub(in crate::cluster) fn dying(mut self, at: &DieAt) -> Self {
+        self.die_at = Some(at.to_string());
+        self
+    }
+
     /// Asks until it is done.
-    pub(super) async fn ask(&self, clients: &Clients) -> Result<Value, ClusterError> {
+    pub(in crate::cluster) async fn ask(&self, clients: &Clients) -> Result<Value, ClusterError> {
         let started = Instant::now();
         let mut backoff = Backoff::new();
-        let nodes = (0..clients.nodes()).filter(|&node| Some(node) != self.except);
+        let nodes = (0..clients.nodes()).filter(|node| !self.except.contains(node));
         let nodes: Vec<_> = nodes.collect();
         let mut last = "there is no other node".to_owned();
         for &node in nodes.iter().cycle() {
@@ -54,9 +100,14 @@ impl Request<'_> {
         })
     }
 
-    async fn attempt(&self, clients: &Clients, node: usize) -> Attempt {
+    /// Asks one node once.
+    pub(in crate::cluster) async fn attempt(&self, clients: &Clients, node: usize) -> Attempt {
         let url = format!("{}{}", clients.url(node), self.path);
         let asked = clients.http.request(self.method.clone(), url);
+        let asked = match &self.die_at {
+            Some(at) => asked.header(DIE_AT, at),
+            None => asked,
+        };
         let asked = asked
             .header("x-deadline-ms", OPERATION.as_millis().to_string())
             .timeout(OPERATION + ATTEMPT)

@@ -1,6 +1,5 @@
 //! Every node in turn: drained, stopped, started, and waited for until it has caught up.
 
-use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -22,12 +21,8 @@ impl Site<'_> {
 
     async fn restart(&mut self, place: usize) -> Result<(), ClusterError> {
         let id = self.nodes.id(place);
-        let request = Request {
-            method: Method::POST,
-            path: "/admin/drain",
-            body: json!({ "node": id }),
-            except: Some(place),
-        };
+        let request = Request::post("/admin/drain", json!({ "node": id }));
+        let request = request.except([place]);
         request.ask(self.clients).await?;
         self.nodes.terminate(place).await?;
         let ended = self.nodes.ended(place, STOP).await?;
@@ -35,6 +30,14 @@ impl Site<'_> {
             self.faults
                 .push(format!("node {id} stopped badly ({status})"));
         }
+        self.bring_back(place).await
+    }
+
+    /// Starts the node at place `place` again, and waits until it has its links and all its groups.
+    pub(in crate::cluster) async fn bring_back(
+        &mut self,
+        place: usize,
+    ) -> Result<(), ClusterError> {
         let started = Instant::now();
         let committed = committed(self.nodes, self.clients, self.observed, place).await?;
         self.nodes.start(place)?;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Site;
@@ -29,25 +27,26 @@ impl Site<'_> {
 
     async fn remove_first(&mut self) -> Result<(), ClusterError> {
         let id = self.nodes.id(0);
-        let request = Request {
-            method: Method::DELETE,
-            path: &format!("/admin/nodes/{id}"),
-            body: Value::Null,
-            except: Some(0),
-        };
+        let request = Request::to_remove(id).except([0]);
         request.ask(self.clients).await?;
         // Whoever did not hear the answer asks again, and finds it done.
         request.ask(self.clients).await?;
+        self.see_off(0).await
+    }
+
+    /// Waits until the node at place `place`, which was removed, knows it, and stops it for good.
+    pub(in crate::cluster) async fn see_off(&mut self, place: usize) -> Result<(), ClusterError> {
+        let id = self.nodes.id(place);
         until("the word that a node was removed", TOLD, async || {
             self.nodes.check()?;
-            Ok(match self.clients.status(0).await {
+            Ok(match self.clients.status(place).await {
                 Err(why) => Look::Missing(format!("the status of node {id} ({why})")),
                 Ok(status) => untold(&status).map_or(Look::There(()), Look::Missing),
             })
         })
         .await?;
-        self.clients.remove(0);
-        let ended = self.nodes.retire(0).await?;
+        self.clients.remove(place);
+        let ended = self.nodes.retire(place).await?;
         if let Some(status) = ended.filter(|status| !status.success()) {
             let fault = format!("node {id}, which was removed, stopped badly ({status})");
             self.faults.push(fault);

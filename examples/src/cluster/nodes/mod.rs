@@ -218,6 +218,12 @@ impl Nodes {
         self.nodes.get(node).map_or(0, |node| node.id)
     }
 
+    /// The place of the node with this id.
+    #[must_use]
+    pub fn place(&self, id: u64) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == id)
+    }
+
     /// Starts the node at place `node`; its log is continued.
     ///
     /// # Errors

@@ -88,6 +88,9 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Calls a second to the other nodes beside Raft, for drills; none by default.
     pub calls_per_second: u64,
+    /// Whether whoever asks for a change may have this node die in the middle of it, for drills; not
+    /// by default.
+    pub drill_changes: bool,
 }
 
 impl Config {
@@ -139,6 +142,7 @@ impl Config {
             ranged("calls-per-second", settings.calls_per_second, 0, 0..=10_000)?;
         Ok(Self {
             calls_per_second,
+            drill_changes: settings.drill_changes.unwrap_or(false),
             max_requests: usize::try_from(max_requests).unwrap_or(usize::MAX),
             nodes: nodes(node, own, &settings.peers)?,
             groups: ranged("groups", settings.groups, 16, 1..=SHARDS as u64)?,

@@ -85,6 +85,9 @@ pub struct Settings {
     /// Calls a second to the other nodes beside Raft, for drills [default: 0]
     #[arg(long, value_name = "NUMBER", hide = true)]
     pub calls_per_second: Option<u64>,
+    /// Die in the middle of a change when whoever asks for it says so, for drills [default: false]
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub drill_changes: Option<bool>,
 }
 
 impl Settings {
@@ -145,6 +148,7 @@ impl Settings {
             max_requests: self.max_requests.or(other.max_requests),
             cache_mib: self.cache_mib.or(other.cache_mib),
             calls_per_second: self.calls_per_second.or(other.calls_per_second),
+            drill_changes: self.drill_changes.or(other.drill_changes),
         }
     }
 }

@@ -42,6 +42,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!(config.cache_bytes, 32 * 1024 * 1024);
     assert_eq!(config.certificates.crl, None);
     assert_eq!(config.calls_per_second, 0);
+    assert!(!config.drill_changes);
     assert_eq!(
         config.own(),
         KvNode::new("127.0.0.1:7001", "127.0.0.1:8001")

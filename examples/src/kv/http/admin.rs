@@ -1,11 +1,13 @@
 //! What an operator does with the cluster, on any node: nodes come and go, leaders move.
 //!
 //! Every change may be asked for again, here or elsewhere: it goes on where it stopped. How long a
-//! change is waited for, the header `x-deadline-ms` says, or else it is two minutes.
+//! change is waited for, the header `x-deadline-ms` says, or else it is two minutes. A node that was
+//! started for it dies where the header `die-at` says.
 //!
 //! | answer | meaning |
 //! | --- | --- |
 //! | 200 | done, now or before; for `balance` and `drain` what became of each group |
+//! | 403 | this node does not die on demand; nothing was changed |
 //! | 400, 404, 415, 422 | a node that cannot be, no such group, a body that is none |
 //! | 409 | the cluster cannot be changed so; nothing was changed |
 //! | 503 with `Retry-After` | not done in time; ask again, here or elsewhere |
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::deadline::deadline_of;
 use super::refusal::Refusal;
 use super::{Front, Shared, wrong_method};
+use crate::kv::die_at::{DieAt, InvalidDieAt};
 use crate::kv::process::one_line;
 use crate::kv::types::KvNode;
 
@@ -38,6 +41,9 @@ const TRANSFER: Duration = Duration::from_secs(10);
 
 /// How long the other nodes are asked how they are.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Where the change is to kill this node, for drills: as [`DieAt`] is written.
+const DIE_AT: &str = "die-at";
 
 /// The paths of an operator.
 pub(super) fn routes() -> Router<Arc<Front>> {
@@ -93,7 +99,7 @@ async fn add(
 ) -> Result<Json<Changed>, Refusal> {
     let Json(new) = body.map_err(unreadable)?;
     let record = KvNode::new(new.raft, new.http).record(new.node);
-    let options = ChangeOptions::until(deadline_of(&headers, CHANGE)?);
+    let options = change_options(&front, &headers)?;
     let manager = front.host.manager();
     let added = manager
         .add_node(record, GroupSelection::All, &options)
@@ -107,9 +113,26 @@ async fn remove(
     headers: HeaderMap,
 ) -> Result<Json<Changed>, Refusal> {
     let Path(node) = node.map_err(|error| bad(error.body_text()))?;
-    let options = ChangeOptions::until(deadline_of(&headers, CHANGE)?);
+    let options = change_options(&front, &headers)?;
     let removed = front.host.manager().remove_node(node, &options).await;
     Ok(Changed::of(&removed.map_err(|error| changing(&error))?))
+}
+
+/// How long a change is waited for, and whether this node dies in it.
+fn change_options(front: &Front, headers: &HeaderMap) -> Result<ChangeOptions, Refusal> {
+    let options = ChangeOptions::until(deadline_of(headers, CHANGE)?);
+    let Some(at) = headers.get(DIE_AT) else {
+        return Ok(options);
+    };
+    if !front.host.config().drill_changes {
+        let error = "this node does not die on demand; start it with --drill-changes";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
+    }
+    let at = at.to_str().map_err(|error| bad(error.to_string()))?;
+    let at: DieAt = at
+        .parse()
+        .map_err(|error: InvalidDieAt| bad(one_line(&error)))?;
+    Ok(options.observed(at.observer()))
 }
 
 /// A leader that is to move.
