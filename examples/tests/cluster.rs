@@ -188,6 +188,28 @@ fn a_cluster_grows_shrinks_and_restarts_under_load() {
     }
 }
 
+/// A node comes and goes, whoever is asked for it dies in the middle, and the same call elsewhere ends
+/// it.
+#[cfg(target_os = "linux")]
+#[test]
+fn changes_end_whoever_dies_in_them() {
+    let load = ["--groups", "2", "--clients", "4", "--rate", "40"];
+    let report = succeeds(&[&["killed-changes", "--pairs", "2", "--json"][..], &load].concat());
+    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!((number("kills"), number("not_met")), (2, 0), "{report}");
+    assert_eq!((number("writes_lost"), number("links_max")), (0, 1));
+    assert!(number("writes_acked") > 10, "{report}");
+    assert_eq!(report["members_wrong"], Value::Null);
+    let pairs = report["pairs"].as_array().unwrap();
+    let changes: Vec<_> = pairs.iter().map(|pair| pair["change"].as_str()).collect();
+    assert_eq!(changes[0], Some("add"), "{report}");
+    for pair in pairs {
+        assert_ne!(pair["killed_node"], pair["other_node"]);
+        assert_ne!(pair["killed_node"], pair["node"]);
+        assert!(pair["seconds"].as_f64() > Some(0.0), "{report}");
+    }
+}
+
 /// Nothing acknowledged is lost, and 10 s after the last event there is one link for each pair, no
 /// call in flight, and as many tasks and descriptors as before. The seed is one that kills, stops
 /// and pauses.

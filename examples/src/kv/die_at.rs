@@ -115,9 +115,9 @@ impl FromStr for DieAt {
 
     fn from_str(text: &str) -> Result<Self, InvalidDieAt> {
         let parts: Vec<_> = text.split(',').collect();
-        let (when, step, group) = match parts.as_slice() {
-            &[when, step] => (when, step, None),
-            &[when, step, group] => (when, step, Some(group)),
+        let (when, step, group) = match *parts.as_slice() {
+            [when, step] => (when, step, None),
+            [when, step, group] => (when, step, Some(group)),
             _ => {
                 let text = text.to_owned();
                 return Err(InvalidDieAt::Malformed { text });

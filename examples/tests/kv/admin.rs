@@ -69,6 +69,15 @@ async fn an_operator_sees_and_moves_leaders() {
     let unknown = one.ask(Method::DELETE, "/admin/nodes/9", "").await;
     assert_eq!(unknown.status(), StatusCode::CONFLICT);
     check_error(unknown, None, None).await;
+    // Nobody makes a node die that was not started for it.
+    let dying = one.client.delete(format!("{}/admin/nodes/2", one.url));
+    let dying = dying.header("die-at", "before,note-leaving").send();
+    let refused = dying.await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let error = json(refused).await["error"].to_string();
+    assert!(error.contains("--drill-changes"), "{error}");
+    let seen = json(one.get("/admin/status").await).await;
+    assert_eq!(seen["nodes"][1]["standing"], "Member", "{seen}");
     one.stop().await;
     two.stop().await;
 }
