@@ -193,17 +193,22 @@ impl Drill<'_> {
                 }
                 Attempt::Again(why) => why,
             };
-            // No answer is the end of the process, unless it was too busy to give one.
-            match self.site.nodes.ended(killed, KILL).await {
-                Err(ClusterError::NotInTime { .. }) if started.elapsed() < CHANGE => {}
-                Err(ClusterError::NotInTime { limit, .. }) => {
-                    return Err(ClusterError::NotInTime {
-                        what: "the death of a node",
-                        limit,
-                        missing: why,
-                    });
+            // No answer is the end of the process, unless it was too busy to give one: then it is
+            // asked again, and so it is looked at here without closing its standard input.
+            let id = self.site.nodes.id(killed);
+            let dead = until("the death of a node", KILL, async || {
+                match self.site.nodes.check() {
+                    Ok(()) => Ok(Look::Missing(format!("the end of node {id} ({why})"))),
+                    Err(ClusterError::NodeEnded { node, status }) if node == id => {
+                        Ok(Look::There(status))
+                    }
+                    Err(error) => Err(error),
                 }
-                ended => return ended,
+            });
+            match dead.await {
+                Ok(status) => return Ok(Some(status)),
+                Err(ClusterError::NotInTime { .. }) if started.elapsed() < CHANGE => {}
+                Err(error) => return Err(error),
             }
             backoff.wait().await;
         }
