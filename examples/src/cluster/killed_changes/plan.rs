@@ -3,7 +3,8 @@
 //!
 //! The places before and after each step are two decks of cards, one for nodes that come and one for
 //! nodes that go. A card that was dealt comes again only when its deck is empty. A cluster of three
-//! grows and shrinks as often in the end, so twenty kills meet each of the twenty places once.
+//! grows and shrinks as often in the end, so twenty kills meet each of the twenty places once, if no
+//! change passes its place by.
 
 use quicraft_manager::{ChangeStep, GroupName, InvalidGroupName};
 
