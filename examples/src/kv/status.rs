@@ -42,6 +42,8 @@ pub struct LinkStatus {
     pub links_max: u32,
     /// Calls, requests and transfers to this peer that are in flight.
     pub in_flight: usize,
+    /// Streams of the peer that are open, those that wait for the next call among them.
+    pub peer_streams: usize,
     /// Links with this peer since the node started.
     pub links_total: u64,
     /// Milliseconds from this node's start, or from the loss of the link before, to this link.
@@ -157,7 +159,8 @@ pub struct NodeStatus {
     pub credentials: CredentialStatus,
     /// Calls of a drill.
     pub calls: CallStatus,
-    /// Tasks of the process that are alive; what serves this answer is among them.
+    /// Tasks of the process that are alive, but for those of the peers' open streams; what serves this
+    /// answer is among them.
     pub tasks: usize,
     /// What the store has written.
     pub store: StoreStatus,
@@ -264,6 +267,8 @@ impl NodeStatus {
         });
         let stats = host.store().stats();
         let runtime = tokio::runtime::Handle::try_current();
+        // Each has a task, and how many a peer keeps depends on what it once called at the same time.
+        let streams: usize = network.links.iter().map(|link| link.peer_streams).sum();
         Ok(Self {
             cluster: host.config().cluster.clone(),
             node: host.config().node,
@@ -272,7 +277,9 @@ impl NodeStatus {
             handshakes: network.handshakes,
             credentials: network.credentials,
             calls: network.calls,
-            tasks: runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
+            tasks: runtime
+                .map_or(0, |runtime| runtime.metrics().num_alive_tasks())
+                .saturating_sub(streams),
             store: StoreStatus {
                 synced_commits: stats.synced_commits,
                 unsynced_commits: stats.unsynced_commits,

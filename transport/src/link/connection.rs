@@ -125,6 +125,8 @@ pub(crate) struct Connection {
     /// Whether a snapshot has not moved for too long; Append and Call then step aside for a moment.
     pub(crate) starving: watch::Sender<bool>,
     in_flight: AtomicUsize,
+    /// Streams of the peer that are open; those of idle calls among them, which it keeps for later.
+    peer_streams: AtomicUsize,
     idle: Notify,
     /// Whether new calls start here: while it is the link.
     live: AtomicBool,
@@ -160,6 +162,7 @@ impl Connection {
             snapshot_streams: Arc::new(Semaphore::new(SNAPSHOT_STREAMS_MAX)),
             starving,
             in_flight: AtomicUsize::new(0),
+            peer_streams: AtomicUsize::new(0),
             idle: Notify::new(),
             live: AtomicBool::new(false),
             going_away: AtomicBool::new(false),
@@ -250,6 +253,14 @@ impl Connection {
     }
 
     /// Calls, sessions with requests in flight, and transfers that this end has under way.
+    pub(crate) fn peer_streams(&self) -> usize {
+        self.peer_streams.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_peer_streams(&self, open: usize) {
+        self.peer_streams.store(open, Ordering::Relaxed);
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }

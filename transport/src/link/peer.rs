@@ -242,6 +242,7 @@ impl Peer {
             received_bytes: stats.as_ref().map_or(0, |stats| stats.udp_rx.bytes),
             lanes: state.counters.status(),
             in_flight,
+            peer_streams: link.map_or(0, Connection::peer_streams),
             queued_frames: link.map_or(0, |link| link.control.queued_frames()),
             waiting: state.waiting.load(Ordering::Relaxed),
             links: state.live.load(Ordering::Acquire),

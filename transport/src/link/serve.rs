@@ -149,6 +149,7 @@ pub(crate) async fn accept_streams(link: Arc<Connection>) {
             },
             Some(_) = streams.join_next() => {}
         }
+        link.set_peer_streams(streams.len());
     }
 }
 

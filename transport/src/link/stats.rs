@@ -192,6 +192,10 @@ pub struct LinkStatus {
     pub lanes: Vec<LaneStatus>,
     /// Calls, requests and transfers of ours in flight, on the link and on what drains.
     pub in_flight: usize,
+    /// Streams of the peer that are open on the link, each with a task here: sessions, transfers and
+    /// calls. Those of calls stay open between two of them, at most
+    /// [`CALL_STREAMS_IDLE_MAX`](crate::limits::CALL_STREAMS_IDLE_MAX).
+    pub peer_streams: usize,
     /// Frames that wait to be written on Control.
     pub queued_frames: usize,
     /// Calls that wait for a dial.
