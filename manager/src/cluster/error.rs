@@ -114,6 +114,19 @@ pub enum ClusterError {
         /// How long it was waited.
         waited: Duration,
     },
+    /// The change is noted, but this node has not applied it in time, so it cannot go on with it. Call
+    /// the same again, here or on another node.
+    #[error(
+        "node {node} has not applied entry {index} of the meta group within {waited:?}; call it again"
+    )]
+    NotApplied {
+        /// This node.
+        node: u64,
+        /// The entry that notes the change.
+        index: u64,
+        /// How long it was waited.
+        waited: Duration,
+    },
     /// The host's factory failed.
     #[error("group {group} does not open on node {node}: {reason}")]
     Factory {
@@ -160,6 +173,7 @@ impl ClusterError {
             | Self::Meta(_)
             | Self::Groups { .. }
             | Self::NotSeated { .. }
+            | Self::NotApplied { .. }
             | Self::Factory { .. } => true,
             Self::NotStarted
             | Self::StartedBefore

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use quicraft_transport::GroupId;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -35,6 +35,14 @@ fn founders(
         .collect();
     let all = seated.len() == group.voters.len();
     (all || patience_over).then_some(seated)
+}
+
+/// Whether each of them is done. All of them are awaited: one that fails at once must not cut off
+/// those that take longer.
+async fn all_done(results: impl Stream<Item = bool>) -> bool {
+    results
+        .fold(true, |all, done| std::future::ready(all && done))
+        .await
 }
 
 impl Cluster {
@@ -81,8 +89,7 @@ impl Cluster {
             self.problem(&name, problem);
             done
         });
-        let results = opened.buffer_unordered(self.config().parallelism);
-        results.all(|done| async move { done }).await
+        all_done(opened.buffer_unordered(self.config().parallelism)).await
     }
 
     /// Founds what this node is to found. Returns whether nothing is left to found.
@@ -114,10 +121,8 @@ impl Cluster {
             self.problem(&name, problem);
             done
         });
-        let results = all.buffer_unordered(self.config().parallelism);
-        results
-            .fold(missing.is_empty(), |all, done| async move { all && done })
-            .await
+        let done = all_done(all.buffer_unordered(self.config().parallelism)).await;
+        done && missing.is_empty()
     }
 
     async fn found_group(
@@ -199,5 +204,30 @@ impl Cluster {
             group: name.clone(),
             reason,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_group_that_fails_does_not_cut_off_another() {
+        let opened = AtomicBool::new(false);
+        let slow = async {
+            tokio::task::yield_now().await;
+            opened.store(true, Ordering::Relaxed);
+            true
+        };
+        let groups = stream::iter([ready(false).boxed(), slow.boxed()]);
+        assert!(!all_done(groups.buffer_unordered(2)).await);
+        assert!(opened.load(Ordering::Relaxed));
+        let all = stream::iter([ready(true), ready(true)]);
+        assert!(all_done(all.buffer_unordered(2)).await);
     }
 }

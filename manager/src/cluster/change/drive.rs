@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -49,10 +48,12 @@ impl Cluster {
         let index = self.note(command, options.deadline).await?;
         // What follows goes by the state that is applied here.
         let group = self.running(options.deadline).await?;
+        let started = Instant::now();
         let applied = timeout_at(options.deadline, group.applied(index)).await;
-        applied.map_err(|_| ClusterError::NotSeated {
+        applied.map_err(|_| ClusterError::NotApplied {
             node: self.me(),
-            waited: Duration::ZERO,
+            index,
+            waited: started.elapsed(),
         })?;
         self.taken(point(true), options).await;
         Ok(())
@@ -185,7 +186,11 @@ impl Cluster {
             // Asked anew each time: the goal may have changed meanwhile.
             let state = self.founded(group, options.deadline).await?;
             let Some(goal) = goal(&state, node, group) else {
-                break;
+                // The group was deleted meanwhile, so nobody is in it any more.
+                return Ok(GroupChange {
+                    steps,
+                    took: started.elapsed(),
+                });
             };
             match self.step(group, goal, options).await {
                 Ok(None) => {
