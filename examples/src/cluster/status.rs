@@ -111,6 +111,12 @@ pub struct Link {
     /// Calls, requests and transfers to this peer that are in flight.
     #[serde(default)]
     pub in_flight: u64,
+    /// Streams of the peer that are open.
+    #[serde(default)]
+    pub peer_streams: u64,
+    /// Those of them that carry the appends of a group.
+    #[serde(default)]
+    pub peer_sessions: u64,
     /// From the node's start, or the loss of the link before, to this link.
     pub established_in_ms: Option<u64>,
     /// From the first packet of the handshake to admission.

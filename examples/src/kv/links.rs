@@ -87,6 +87,7 @@ fn link_status(own: u64, link: quicraft_transport::LinkStatus) -> LinkStatus {
         links_max: link.links_max,
         in_flight: link.in_flight,
         peer_streams: link.peer_streams,
+        peer_sessions: link.peer_sessions,
         links_total: link.links_total,
         established_in_ms: link.established_in.map(millis),
         handshake_ms: link.handshake.map(millis),

@@ -44,6 +44,8 @@ pub struct LinkStatus {
     pub in_flight: usize,
     /// Streams of the peer that are open, those that wait for the next call among them.
     pub peer_streams: usize,
+    /// Those of them that carry the appends of a group.
+    pub peer_sessions: usize,
     /// Links with this peer since the node started.
     pub links_total: u64,
     /// Milliseconds from this node's start, or from the loss of the link before, to this link.
@@ -267,8 +269,12 @@ impl NodeStatus {
         });
         let stats = host.store().stats();
         let runtime = tokio::runtime::Handle::try_current();
-        // Each has a task, and how many a peer keeps depends on what it once called at the same time.
-        let streams: usize = network.links.iter().map(|link| link.peer_streams).sum();
+        // Each has a task, and a session one more in its Raft. How many a peer keeps depends on what
+        // it once called at the same time, and on which groups it wrote to lately.
+        let streams = network.links.iter();
+        let streams: usize = streams
+            .map(|link| link.peer_streams + link.peer_sessions)
+            .sum();
         Ok(Self {
             cluster: host.config().cluster.clone(),
             node: host.config().node,

@@ -48,10 +48,15 @@ fn config(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> Config {
     Config::new(settings.unwrap()).unwrap()
 }
 
+fn open(node: u64, folder: &TempDir) -> Store {
+    let data = folder.path().join(format!("node-{node}"));
+    let data = DataFolder::open(&data, CLUSTER, node).unwrap();
+    Store::open(data, StoreOptions::default()).unwrap()
+}
+
 async fn start(node: u64, nodes: u64, folder: &TempDir, wires: &Wires) -> KvHost {
     let config = config(node, nodes, folder, wires);
-    let data = DataFolder::open(&config.data, &config.cluster, node).unwrap();
-    let store = Store::open(data, StoreOptions::default()).unwrap();
+    let store = open(node, folder);
     let received = config.data.join("received");
     std::fs::create_dir_all(&received).unwrap();
     let snapshots = FileSnapshots::new(&received);
@@ -80,6 +85,22 @@ async fn leader(hosts: &[&KvHost], group: u64) -> KvGroup {
         })
     });
     select_ok(leads).await.unwrap().0
+}
+
+/// Waits until group 0 is the same everywhere. Who was away may lead it now, with an entry of its own
+/// that the others apply in a moment.
+async fn agree(hosts: &[&KvHost]) {
+    let agreed = async {
+        loop {
+            let states = hosts.iter().map(|host| host.store().state(0).unwrap());
+            let states: Vec<_> = states.collect();
+            if states.iter().all(|state| *state == states[0]) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, agreed).await.unwrap();
 }
 
 async fn write(group: &KvGroup, from: u64, to: u64) -> u64 {
@@ -139,29 +160,29 @@ async fn a_node_that_was_away_catches_up_from_a_snapshot() {
     }
     assert!(snapshots(&mut events) > 0, "the log alone was not enough");
     assert!(last * 40_000 > INSTALL_BYTES as u64, "in several batches");
-    // A node that was away may lead now, with an entry of its own that the others apply in a moment.
-    let agreed = async {
-        loop {
-            let states = [&one, &two, &three].map(|host| host.store().state(0).unwrap());
-            if states.iter().all(|state| *state == states[0]) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LONG, agreed).await.unwrap();
+    agree(&[&one, &two, &three]).await;
 
+    // What each has at its end is on its disk: as it goes, it hands on what it leads.
+    let mut kept = Vec::new();
     for host in [&one, &two, &three] {
         host.shutdown().await.unwrap();
+        kept.push(host.store().state(0).unwrap());
     }
     drop((one, two, three, led));
-    // All come back with what they had, and what they elected as they went.
-    let wires = Wires::new(3);
-    for node in 1..=3 {
-        let host = start(node, 3, &folder, &wires).await;
-        let found = host.store().state(0).unwrap();
-        let index = found.applied.map(|id| id.index);
-        assert!(index >= Some(last), "node {node}: {found:?}");
+    for (node, kept) in (1..=3).zip(&kept) {
+        assert_eq!(open(node, &folder).state(0).unwrap(), *kept);
+        assert!(kept.applied.is_some_and(|id| id.index >= last));
+    }
+
+    let wires = wires.again().await;
+    let one = start(1, 3, &folder, &wires).await;
+    let two = start(2, 3, &folder, &wires).await;
+    let three = start(3, 3, &folder, &wires).await;
+    formed(&[&one, &two, &three]).await;
+    let led = leader(&[&one, &two, &three], 0).await;
+    write(&led, 200, 201).await;
+    agree(&[&one, &two, &three]).await;
+    for host in [&one, &two, &three] {
         host.shutdown().await.unwrap();
     }
 }

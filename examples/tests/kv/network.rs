@@ -1,5 +1,8 @@
 //! Transports of several nodes in this process, on loopback, that can be cut off from each other.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use quicraft_certs::{Authority, ClusterName, CredentialStore, NodeId};
 use quicraft_transport::{Roster, RosterEntry, Transport, TransportHandle};
 
@@ -7,13 +10,34 @@ use crate::entries::CLUSTER;
 
 /// One transport for each of the nodes 1, 2 and so on; each knows all others.
 pub(crate) struct Wires {
+    authority: Authority,
     transports: Vec<Transport>,
 }
 
 impl Wires {
     pub(crate) fn new(nodes: u64) -> Self {
         let authority = Authority::new(ClusterName::new(CLUSTER).unwrap()).unwrap();
-        let transports: Vec<_> = (1..=nodes).map(|node| start(&authority, node)).collect();
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let transports = (1..=nodes).map(|node| start(&authority, node, anywhere));
+        let transports = transports.collect();
+        Self::between(authority, transports)
+    }
+
+    /// The same nodes at the same addresses, started again: the cluster keeps where its nodes are.
+    pub(crate) async fn again(self) -> Self {
+        let mut addresses = Vec::new();
+        for transport in self.transports {
+            let node = transport.node_id().get();
+            addresses.push((node, transport.local_addr().unwrap()));
+            assert!(transport.shutdown(Duration::from_secs(5)).await.tasks_ended);
+        }
+        let again = addresses.into_iter();
+        let again = again.map(|(node, address)| start(&self.authority, node, address));
+        let again = again.collect();
+        Self::between(self.authority, again)
+    }
+
+    fn between(authority: Authority, transports: Vec<Transport>) -> Self {
         for here in &transports {
             for there in &transports {
                 if here.node_id() != there.node_id() {
@@ -23,7 +47,10 @@ impl Wires {
                 }
             }
         }
-        Self { transports }
+        Self {
+            authority,
+            transports,
+        }
     }
 
     pub(crate) fn handle(&self, node: u64) -> TransportHandle {
@@ -56,11 +83,11 @@ impl Wires {
     }
 }
 
-fn start(authority: &Authority, node: u64) -> Transport {
+fn start(authority: &Authority, node: u64, address: SocketAddr) -> Transport {
     let issued = authority.issue(NodeId::new(node).unwrap()).unwrap();
     let credentials = issued.credentials(authority).unwrap();
     Transport::builder(CredentialStore::new(credentials))
-        .bind("127.0.0.1:0".parse().unwrap())
+        .bind(address)
         .roster(Roster::closed())
         .start()
         .unwrap()

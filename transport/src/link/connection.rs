@@ -127,6 +127,8 @@ pub(crate) struct Connection {
     in_flight: AtomicUsize,
     /// Streams of the peer that are open; those of idle calls among them, which it keeps for later.
     peer_streams: AtomicUsize,
+    /// Those of them that carry appends.
+    peer_sessions: AtomicUsize,
     idle: Notify,
     /// Whether new calls start here: while it is the link.
     live: AtomicBool,
@@ -163,6 +165,7 @@ impl Connection {
             starving,
             in_flight: AtomicUsize::new(0),
             peer_streams: AtomicUsize::new(0),
+            peer_sessions: AtomicUsize::new(0),
             idle: Notify::new(),
             live: AtomicBool::new(false),
             going_away: AtomicBool::new(false),
@@ -252,7 +255,6 @@ impl Connection {
         !self.live.load(Ordering::Acquire) && self.quic.close_reason().is_none()
     }
 
-    /// Calls, sessions with requests in flight, and transfers that this end has under way.
     pub(crate) fn peer_streams(&self) -> usize {
         self.peer_streams.load(Ordering::Relaxed)
     }
@@ -261,6 +263,11 @@ impl Connection {
         self.peer_streams.store(open, Ordering::Relaxed);
     }
 
+    pub(crate) fn peer_sessions(&self) -> usize {
+        self.peer_sessions.load(Ordering::Relaxed)
+    }
+
+    /// Calls, sessions with requests in flight, and transfers that this end has under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
@@ -288,8 +295,12 @@ impl Connection {
 
     /// Counts a call of the peer, until the guard is dropped.
     pub(crate) fn serve_one(self: &Arc<Self>) -> Serving {
-        self.serving.fetch_add(1, Ordering::Relaxed);
-        Serving(Arc::clone(self))
+        Serving::new(self, |link| &link.serving)
+    }
+
+    /// Counts a session of the peer, until the guard is dropped.
+    pub(crate) fn serve_session(self: &Arc<Self>) -> Serving {
+        Serving::new(self, |link| &link.peer_sessions)
     }
 
     /// When a call was last seen here, as far as looks at it tell.
@@ -416,13 +427,24 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts as one call of the peer that runs here, until it is dropped.
+/// Counts as one call or session of the peer that runs here, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Serving(Arc<Connection>);
+pub(crate) struct Serving {
+    link: Arc<Connection>,
+    counter: fn(&Connection) -> &AtomicUsize,
+}
+
+impl Serving {
+    fn new(link: &Arc<Connection>, counter: fn(&Connection) -> &AtomicUsize) -> Self {
+        counter(link).fetch_add(1, Ordering::Relaxed);
+        let link = Arc::clone(link);
+        Self { link, counter }
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.serving.fetch_sub(1, Ordering::Relaxed);
+        (self.counter)(&self.link).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

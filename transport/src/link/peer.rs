@@ -243,6 +243,7 @@ impl Peer {
             lanes: state.counters.status(),
             in_flight,
             peer_streams: link.map_or(0, Connection::peer_streams),
+            peer_sessions: link.map_or(0, Connection::peer_sessions),
             queued_frames: link.map_or(0, |link| link.control.queued_frames()),
             waiting: state.waiting.load(Ordering::Relaxed),
             links: state.live.load(Ordering::Acquire),

@@ -39,6 +39,7 @@ pub(crate) async fn serve(
     reader: FrameReader,
     mut send: SendStream,
 ) {
+    let _serving = link.serve_session();
     let opened = open(&link, header, reader);
     let Opened {
         mut replies,

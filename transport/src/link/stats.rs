@@ -196,6 +196,9 @@ pub struct LinkStatus {
     /// calls. Those of calls stay open between two of them, at most
     /// [`CALL_STREAMS_IDLE_MAX`](crate::limits::CALL_STREAMS_IDLE_MAX).
     pub peer_streams: usize,
+    /// Those of them that carry appends: one for each group that the peer leads here and that was
+    /// written to lately.
+    pub peer_sessions: usize,
     /// Frames that wait to be written on Control.
     pub queued_frames: usize,
     /// Calls that wait for a dial.

@@ -20,7 +20,6 @@ use self::options::BadDaysOptions;
 use self::plan::{Action, Event, plan};
 use self::report::{BadDaysReport, Findings};
 use self::rest::{rest, steady};
-use super::change::operator::Request;
 use super::client::Clients;
 use super::error::ClusterError;
 use super::limits::{LAST_WORDS, PACE, READERS, STOP};
@@ -45,11 +44,9 @@ pub async fn bad_days(
     let workload = Workload::new(options.seed, options.groups, options.value_bytes);
     // Without connections that are kept: each would be a descriptor and a task of a node.
     let watchers = start(nodes, workload, 0, &mut observed).await?;
-    let written = touch(nodes, &watchers, options.groups, 0).await?;
+    let written = touch(&watchers, options.groups, 0).await?;
     // Digests of what is nearly nothing are compared again at the end.
     settle(nodes, &watchers, &mut observed).await.map(drop)?;
-    // On a slow machine that took longer than an idle stream of appends lives.
-    let written = touch(nodes, &watchers, options.groups, written).await?;
     let before = steady(nodes, &watchers, &mut observed).await?;
 
     let clients = Clients::new(nodes.urls(), options.groups, options.clients, workload)?;
@@ -59,7 +56,6 @@ pub async fn bad_days(
     let last = Instant::now();
     let written = load.enough();
     let finished = load.finish(&[]).await?;
-    let written = touch(nodes, &watchers, options.groups, written).await?;
 
     let rest = rest(nodes, &watchers, &mut observed, &before, last).await?;
     let digests_differ = settle(nodes, &watchers, &mut observed).await?;
@@ -90,16 +86,9 @@ fn links_total(all: &[Status]) -> u64 {
     links.map(|link| link.links_total).sum()
 }
 
-/// Writes from number `first` on until every group has a new entry, so that every stream of
-/// appends is open. Returns the number after the last. The meta group gets its entry from an operator
-/// who adds a node that is there.
-async fn touch(
-    nodes: &Nodes,
-    clients: &Clients,
-    groups: u64,
-    first: u64,
-) -> Result<u64, ClusterError> {
-    Request::to_add(nodes, nodes.id(0)).ask(clients).await?;
+/// Writes from number `first` on until every group has a new entry. Returns the number after the
+/// last.
+async fn touch(clients: &Clients, groups: u64, first: u64) -> Result<u64, ClusterError> {
     let workload = clients.workload();
     let mut left: BTreeSet<u64> = (0..groups).collect();
     let mut number = first;

@@ -1,12 +1,14 @@
 //! What nodes hold when nothing happens: links, calls in flight, tasks, descriptors.
 //!
 //! All of it is as it was before the first event, or something has leaked. Which node leads a group
-//! may have changed, and a leader has a task for each follower, so the tasks of all nodes are
+//! may have changed, and a leader has tasks for each follower, so the tasks of all nodes are
 //! compared in one sum; descriptors do not depend on who leads, so each node has its own number.
-//! Both are counted while the append stream of every group is open, right after a write to each.
+//! What belongs to open streams is not in the sum: they stay for a while after their last use. They
+//! have a bound of their own.
 
 use std::collections::BTreeMap;
 
+use quicraft_transport::limits::{CALL_STREAMS_IDLE_MAX, SNAPSHOT_STREAMS_MAX};
 use tokio::time::{Duration, Instant};
 
 use super::super::client::Clients;
@@ -34,7 +36,7 @@ pub struct Holding {
 struct Leaks {
     /// The fewest calls in flight from a node to a peer.
     calls: BTreeMap<(u64, u64), u64>,
-    /// Whether there were no more tasks than before, but for one for each node, once.
+    /// Whether there were as many tasks as before, once.
     tasks: bool,
     /// Whether there were as many descriptors as before, once.
     descriptors: bool,
@@ -51,9 +53,7 @@ impl Leaks {
             }
         }
         let sum = |tasks: &[u64]| tasks.iter().sum::<u64>();
-        // One each for what a leader of another term holds; a leak adds its tasks with every event.
-        let slack = now.tasks.len() as u64;
-        self.tasks |= sum(&now.tasks) <= sum(&before.tasks) + slack;
+        self.tasks |= sum(&now.tasks) == sum(&before.tasks);
         self.descriptors |= before.descriptors == now.descriptors;
         let busy = self.calls.iter().find(|(_, calls)| **calls > 0);
         let busy = busy.map(|((node, peer), calls)| {
@@ -133,6 +133,7 @@ pub async fn rest(
         };
         let missing = missing(&all)
             .or_else(|| not_one_link(&all))
+            .or_else(|| too_many_streams(&all))
             .or_else(|| leaks.look(&all, before, &holding));
         (rest.all, rest.holding) = (all, holding);
         Ok(missing.map_or(Look::There(()), Look::Missing))
@@ -165,6 +166,23 @@ async fn look(
             Look::There((all, holding))
         }
         Err(missing) => Look::Missing(missing),
+    })
+}
+
+/// A link with more streams of the peer than its groups and its pool of calls account for.
+fn too_many_streams(all: &[Status]) -> Option<String> {
+    all.iter().find_map(|status| {
+        // Those that take writes, and the meta group.
+        let groups = status.groups.len() as u64 + 1;
+        let kept = (CALL_STREAMS_IDLE_MAX + SNAPSHOT_STREAMS_MAX) as u64;
+        let leaked = status
+            .links
+            .iter()
+            .find(|link| link.peer_sessions > groups || link.peer_streams > groups + kept)?;
+        Some(format!(
+            "an end of {} streams, {} of them with appends, from node {} to {}",
+            leaked.peer_streams, leaked.peer_sessions, leaked.peer, status.node
+        ))
     })
 }
 
@@ -204,8 +222,8 @@ mod tests {
         let before = holding(&[30, 20, 20], &[9, 9, 9]);
         let look = |now: &Holding| Leaks::default().look(&[], &before, now);
         assert_eq!(look(&holding(&[20, 30, 20], &[9, 9, 9])), None);
-        assert_eq!(look(&holding(&[20, 33, 20], &[9, 9, 9])), None);
-        assert!(look(&holding(&[20, 34, 20], &[9, 9, 9])).is_some());
+        assert!(look(&holding(&[20, 31, 20], &[9, 9, 9])).is_some());
+        assert!(look(&holding(&[20, 29, 20], &[9, 9, 9])).is_some());
         assert!(look(&holding(&[30, 20, 20], &[8, 10, 9])).is_some());
     }
 
@@ -222,6 +240,21 @@ mod tests {
         let tasks = look(3, 0, &holding(&[7], &[9])).unwrap();
         assert!(tasks.contains("before"), "{tasks}");
         assert_eq!(look(3, 3, &before), None);
+    }
+
+    #[test]
+    fn streams_have_a_bound() {
+        let with = |streams: usize, sessions: usize| {
+            let mut status = status(1, 0);
+            status.links[0].peer_streams = streams as u64;
+            status.links[0].peer_sessions = sessions as u64;
+            too_many_streams(&[status])
+        };
+        let kept = CALL_STREAMS_IDLE_MAX + SNAPSHOT_STREAMS_MAX;
+        // No group that takes writes, so that the meta group's is the only one.
+        assert_eq!(with(kept + 1, 1), None);
+        assert!(with(kept + 2, 1).is_some());
+        assert!(with(2, 2).is_some());
     }
 
     #[test]
