@@ -37,7 +37,7 @@ pub(crate) trait Watched: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     watch: Arc<Watch>,
-    task: AbortHandle,
+    task: OnceLock<AbortHandle>,
 }
 
 /// What the task and the manager share.
@@ -78,12 +78,8 @@ struct Turns {
 }
 
 impl Watcher {
-    /// Watches the groups of a manager at this interval, and whenever one of them has moved.
-    pub(crate) fn start(
-        transport: &TransportHandle,
-        every: Duration,
-        watched: Weak<dyn Watched>,
-    ) -> Self {
+    /// A watcher that does not look at anything before it is started.
+    pub(crate) fn new(transport: &TransportHandle) -> Self {
         let watch = Arc::new(Watch {
             transport: transport.clone(),
             events: Events::new(transport.node_id()),
@@ -97,9 +93,26 @@ impl Watcher {
                 formation: FormationTrack::new(),
             }),
         });
-        let task = run(Arc::clone(&watch), every, watched);
-        let task = transport.runtime().spawn(task).abort_handle();
-        Self { watch, task }
+        Self {
+            watch,
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Watches the groups of a manager at this interval, and whenever one of them has moved. The task
+    /// ends with the manager, so the manager has to be there: only the first call counts.
+    pub(crate) fn start(&self, every: Duration, watched: Weak<dyn Watched>) {
+        self.task.get_or_init(|| {
+            let task = run(Arc::clone(&self.watch), every, watched);
+            let runtime = self.watch.transport.runtime();
+            runtime.spawn(task).abort_handle()
+        });
+    }
+
+    /// Whether its task was started and has not ended.
+    #[cfg(test)]
+    pub(crate) fn runs(&self) -> bool {
+        self.task.get().is_some_and(|task| !task.is_finished())
     }
 
     pub(crate) fn events(&self) -> &Events {
@@ -124,14 +137,20 @@ impl Watcher {
 
     /// Ends the task; its series of groups are unknown from now on.
     pub(crate) fn stop(&self) {
-        self.task.abort();
+        self.end();
         self.watch.look_at_all(&[]);
+    }
+
+    fn end(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.task.abort();
+        self.end();
     }
 }
 

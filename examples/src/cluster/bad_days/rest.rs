@@ -24,8 +24,10 @@ use super::super::wait::{Look, until};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holding {
-    /// Alive tasks of each node.
+    /// Alive tasks of each node, but for those of its peers' streams.
     pub tasks: Vec<u64>,
+    /// Open streams of the peers of each node, and those of them that carry appends.
+    pub streams: Vec<(u64, u64)>,
     /// Open descriptors of each node.
     pub descriptors: Vec<u64>,
 }
@@ -163,9 +165,17 @@ async fn look(
     Ok(match observed.ask_all(watchers, nodes.len()).await {
         Ok(all) => {
             holding.tasks = all.iter().map(|status| status.tasks).collect();
+            holding.streams = all.iter().map(peer_streams).collect();
             Look::There((all, holding))
         }
         Err(missing) => Look::Missing(missing),
+    })
+}
+
+fn peer_streams(status: &Status) -> (u64, u64) {
+    let links = status.links.iter();
+    links.fold((0, 0), |(streams, sessions), link| {
+        (streams + link.peer_streams, sessions + link.peer_sessions)
     })
 }
 
@@ -203,6 +213,7 @@ mod tests {
     fn holding(tasks: &[u64], descriptors: &[u64]) -> Holding {
         Holding {
             tasks: tasks.to_vec(),
+            streams: Vec::new(),
             descriptors: descriptors.to_vec(),
         }
     }
