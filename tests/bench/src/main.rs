@@ -6,6 +6,9 @@ mod file_machine;
 mod handshake_flood;
 mod memory;
 mod pair;
+mod peers;
+mod report;
+mod rpc;
 mod snapshot_memory;
 mod snapshot_resume;
 
@@ -25,6 +28,8 @@ enum Measurement {
     AddNode(add_node::Options),
     /// How long a link lives on when its peer was removed, suspended or revoked, or has expired.
     Eviction(eviction::Options),
+    /// Small calls beside gRPC, TLS over TCP and bare quinn: calls a second, latency, CPU.
+    Rpc(rpc::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -42,13 +47,23 @@ enum Measurement {
     HandshakeFloodNode(handshake_flood::NodeOptions),
 }
 
+/// Threads that run the tasks of all peers of a comparison, on whatever machine.
+const WORKERS: usize = 2;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    let comparing = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()
+    };
     match Arguments::parse().measurement {
         Measurement::AddNode(options) => runtime.block_on(add_node::run(options)),
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
+        Measurement::Rpc(options) => comparing()?.block_on(rpc::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))

@@ -1,0 +1,120 @@
+//! Quicraft itself: two transports and one link, through the public API alone.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use quicraft_certs::{IssuedNode, NodeId};
+use quicraft_transport::link::{CallLane, Peer, Request, TransferBody};
+use quicraft_transport::service::{CallContext, Service};
+use quicraft_transport::{
+    GroupId, Refusal, RefusalCode, Registration, Roster, RosterEntry, Transport, TransportConfig,
+};
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use super::credentials::{ANSWERS, ASKS, Nodes};
+use super::{CALL_LIMIT, Caller, PeerFailure, REPLY};
+use crate::pair::{self, Failure};
+
+const GROUP: GroupId = GroupId::new(1);
+
+/// Bytes that a receiver takes at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Answers at once, and discards what it is sent.
+struct Answers;
+
+impl Service for Answers {
+    fn call(&self, _: CallContext, _: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(std::future::ready(Ok(REPLY)))
+    }
+
+    fn transfer(
+        &self,
+        _: CallContext,
+        _: Bytes,
+        mut body: TransferBody,
+    ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(async move {
+            let (mut taken, mut buffer) = (0_u64, vec![0; READ_BYTES]);
+            loop {
+                match body.read(&mut buffer).await {
+                    Ok(0) => return Ok(Bytes::copy_from_slice(&taken.to_be_bytes())),
+                    Ok(read) => taken += read as u64,
+                    Err(error) => {
+                        return Err(Refusal::new(RefusalCode::Corrupt, error.to_string()));
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// A link between the two nodes. Dropping it ends it.
+pub(crate) struct Quicraft {
+    asks: Transport,
+    _answers: Transport,
+    _serving: Registration,
+}
+
+impl Quicraft {
+    pub(crate) async fn start(nodes: &Nodes, config: TransportConfig) -> Result<Self, Failure> {
+        let start = |node: &IssuedNode| {
+            let builder = Transport::builder(nodes.store(node)?).config(config.clone());
+            let bind = "127.0.0.1:0".parse()?;
+            Ok::<_, Failure>(builder.bind(bind).roster(Roster::closed()).start()?)
+        };
+        let (asks, answers) = (start(&nodes.asks)?, start(&nodes.answers)?);
+        let serving = answers.register(GROUP, Arc::new(Answers))?;
+        for (one, other) in [(&answers, &asks), (&asks, &answers)] {
+            let address = other.local_addr().ok_or("no address")?.into();
+            one.roster()
+                .insert(RosterEntry::new(other.node_id(), vec![address]))?;
+        }
+        pair::linked(&asks, NodeId::new(ANSWERS)?).await?;
+        pair::linked(&answers, NodeId::new(ASKS)?).await?;
+        Ok(Self {
+            asks,
+            _answers: answers,
+            _serving: serving,
+        })
+    }
+
+    fn peer(&self) -> Result<Peer, Failure> {
+        Ok(self.asks.peer(NodeId::new(ANSWERS)?))
+    }
+
+    /// Callers of a lane.
+    pub(crate) fn caller(&self, lane: CallLane) -> Result<OwnCaller, Failure> {
+        let peer = self.peer()?;
+        Ok(OwnCaller { peer, lane })
+    }
+
+    /// Sends bytes as a raw snapshot, and waits until the other end has all of them.
+    pub(crate) async fn bulk(&self, bytes: u64) -> Result<(), PeerFailure> {
+        let peer = self.asks.peer(NodeId::new(ANSWERS)?);
+        let request = Request::new(GROUP, 0, Bytes::new());
+        let source = tokio::io::repeat(7).take(bytes);
+        let told = peer.transfer(request, bytes, source, CALL_LIMIT).await?;
+        let told = u64::from_be_bytes(told.as_ref().try_into()?);
+        if told != bytes {
+            return Err(format!("{told} of {bytes} bytes have arrived").into());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct OwnCaller {
+    peer: Peer,
+    lane: CallLane,
+}
+
+impl Caller for OwnCaller {
+    async fn call(&mut self, request: Bytes) -> Result<Bytes, PeerFailure> {
+        let request = Request::new(GROUP, 0, request);
+        let deadline = Instant::now() + CALL_LIMIT;
+        Ok(self.peer.call(self.lane, request, deadline).await?)
+    }
+}

@@ -1,0 +1,49 @@
+//! Each comparison in small: it ends, and tells every figure that the documents name.
+
+use std::process::Command;
+
+fn report(arguments: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quicraft-bench"));
+    command.args(arguments).arg("--json");
+    let output = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    println!("{said}{failed}");
+    assert!(output.status.success());
+    let report = said.lines().last().expect("a report");
+    serde_json::from_str(report).expect("one JSON object")
+}
+
+/// A run this short says nothing about speed, so any figure above 0 will do.
+fn assert_figure(report: &serde_json::Value, path: &str) {
+    let figure = report.pointer(path).and_then(serde_json::Value::as_f64);
+    let figure = figure.unwrap_or_else(|| panic!("no {path} in {report}"));
+    assert!(figure.is_finite() && figure > 0.0, "{path} is {figure}");
+}
+
+#[test]
+fn small_calls_are_compared() {
+    let report = report(&["rpc", "--seconds", "0.05", "--rounds", "1"]);
+    for key in [
+        "/calls_256_vs_tonic",
+        "/calls_256_vs_bare",
+        "/p50_1_vs_tonic",
+        "/p50_1_vs_bare",
+        "/cpu_256_vs_tonic",
+    ] {
+        assert_figure(&report, key);
+    }
+    for peer in ["quicraft", "tonic", "tls", "bare"] {
+        for in_flight in [1, 16, 64, 256, 1_024] {
+            for figure in [
+                "calls_per_second",
+                "p50_us",
+                "p99_us",
+                "p999_us",
+                "cpu_us_per_call",
+            ] {
+                assert_figure(&report, &format!("/medians/{peer}/{in_flight}/{figure}"));
+            }
+        }
+    }
+}
