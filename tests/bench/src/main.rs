@@ -1,6 +1,7 @@
 //! Measurements of Quicraft. Every figure in the documents names the subcommand that shows it.
 
 mod add_node;
+mod bulk;
 mod eviction;
 mod file_machine;
 mod handshake_flood;
@@ -30,6 +31,8 @@ enum Measurement {
     Eviction(eviction::Options),
     /// Small calls beside gRPC, TLS over TCP and bare quinn: calls a second, latency, CPU.
     Rpc(rpc::Options),
+    /// One snapshot beside gRPC, TLS over TCP and bare quinn: bytes a second and CPU.
+    Bulk(bulk::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -64,6 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::AddNode(options) => runtime.block_on(add_node::run(options)),
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
         Measurement::Rpc(options) => comparing()?.block_on(rpc::run(options)),
+        Measurement::Bulk(options) => comparing()?.block_on(bulk::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))

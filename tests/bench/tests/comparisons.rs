@@ -47,3 +47,25 @@ fn small_calls_are_compared() {
         }
     }
 }
+
+#[test]
+fn snapshots_are_compared() {
+    let report = report(&["bulk", "--mib", "4", "--rounds", "1"]);
+    for key in ["/default_vs_bare", "/jumbo_vs_tonic", "/jumbo_vs_tls"] {
+        assert_figure(&report, key);
+    }
+    for way in [
+        "quicraft_default",
+        "quicraft_jumbo",
+        "bare_default",
+        "bare_jumbo",
+        "tonic_64k",
+        "tonic_256k",
+        "tonic_1m",
+        "tls",
+    ] {
+        for figure in ["mb_per_second", "cpu_s_per_gb"] {
+            assert_figure(&report, &format!("/medians/{way}/{figure}"));
+        }
+    }
+}

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::credentials::Nodes;
 use super::framed::{FramedCaller, Pending, Queue, queue, replies};
 use super::frames::Incoming;
-use super::{PeerFailure, REPLY};
+use super::{PeerFailure, REPLY, arrived};
 use crate::pair::Failure;
 
 /// As long as Quicraft's.
@@ -216,12 +216,7 @@ impl Bare {
         }
         send.finish()?;
         let told = recv.read_to_end(8).await?;
-        let told = u64::from_be_bytes(told.as_slice().try_into()?);
-        let sent = chunk.len() as u64 * count;
-        if told != sent {
-            return Err(format!("{told} of {sent} bytes have arrived").into());
-        }
-        Ok(())
+        arrived(chunk.len() as u64 * count, &told)
     }
 
     /// The largest datagram that the path has taken so far.

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 
 use super::frames::{Incoming, Kind, put_frame, put_header};
-use super::{Caller, PeerFailure};
+use super::{Caller, PeerFailure, REQUEST};
 
 /// Frames that wait for the writer; more callers than are ever in flight.
 const QUEUE_FRAMES_MAX: usize = 4_096;
@@ -109,9 +109,14 @@ impl Caller for FramedCaller {
 }
 
 impl FramedCaller {
-    /// Puts bytes that the other end discards behind what was sent before.
-    pub(crate) async fn bulk(&self, bytes: Bytes) -> Result<(), PeerFailure> {
-        Ok(self.queue.send(Outgoing::Bulk(bytes)).await?)
+    /// Sends `count` chunks, and waits until the other end has all of them.
+    pub(crate) async fn bulk(&mut self, chunk: Bytes, count: u64) -> Result<(), PeerFailure> {
+        for _ in 0..count {
+            self.queue.send(Outgoing::Bulk(chunk.clone())).await?;
+        }
+        // It is read behind them, on the same connection.
+        self.call(REQUEST).await?;
+        Ok(())
     }
 }
 

@@ -72,3 +72,24 @@ pub(crate) trait Caller: Clone + Send + 'static {
     /// One call and its reply.
     fn call(&mut self, request: Bytes) -> impl Future<Output = Result<Bytes, PeerFailure>> + Send;
 }
+
+/// Compares what the other end says that it has with what was sent.
+pub(crate) fn arrived(sent: u64, told: &[u8]) -> Result<(), PeerFailure> {
+    let told = u64::from_be_bytes(told.try_into()?);
+    if told != sent {
+        return Err(format!("{told} of {sent} bytes have arrived").into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_did_not_arrive_are_an_error() {
+        assert!(arrived(9, &9_u64.to_be_bytes()).is_ok());
+        assert!(arrived(9, &8_u64.to_be_bytes()).is_err());
+        assert!(arrived(9, b"nine").is_err());
+    }
+}

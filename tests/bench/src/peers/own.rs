@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::credentials::{ANSWERS, ASKS, Nodes};
-use super::{CALL_LIMIT, Caller, PeerFailure, REPLY};
+use super::{CALL_LIMIT, Caller, PeerFailure, REPLY, arrived};
 use crate::pair::{self, Failure};
 
 const GROUP: GroupId = GroupId::new(1);
@@ -81,27 +81,10 @@ impl Quicraft {
         })
     }
 
-    fn peer(&self) -> Result<Peer, Failure> {
-        Ok(self.asks.peer(NodeId::new(ANSWERS)?))
-    }
-
     /// Callers of a lane.
     pub(crate) fn caller(&self, lane: CallLane) -> Result<OwnCaller, Failure> {
-        let peer = self.peer()?;
-        Ok(OwnCaller { peer, lane })
-    }
-
-    /// Sends bytes as a raw snapshot, and waits until the other end has all of them.
-    pub(crate) async fn bulk(&self, bytes: u64) -> Result<(), PeerFailure> {
         let peer = self.asks.peer(NodeId::new(ANSWERS)?);
-        let request = Request::new(GROUP, 0, Bytes::new());
-        let source = tokio::io::repeat(7).take(bytes);
-        let told = peer.transfer(request, bytes, source, CALL_LIMIT).await?;
-        let told = u64::from_be_bytes(told.as_ref().try_into()?);
-        if told != bytes {
-            return Err(format!("{told} of {bytes} bytes have arrived").into());
-        }
-        Ok(())
+        Ok(OwnCaller { peer, lane })
     }
 }
 
@@ -116,5 +99,15 @@ impl Caller for OwnCaller {
         let request = Request::new(GROUP, 0, request);
         let deadline = Instant::now() + CALL_LIMIT;
         Ok(self.peer.call(self.lane, request, deadline).await?)
+    }
+}
+
+impl OwnCaller {
+    /// Sends bytes as a raw snapshot, and waits until the other end has all of them.
+    pub(crate) async fn bulk(&self, bytes: u64) -> Result<(), PeerFailure> {
+        let request = Request::new(GROUP, 0, Bytes::new());
+        let source = tokio::io::repeat(7).take(bytes);
+        let told = self.peer.transfer(request, bytes, source, CALL_LIMIT);
+        arrived(bytes, &told.await?)
     }
 }

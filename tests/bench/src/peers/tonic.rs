@@ -22,7 +22,7 @@ use tonic::transport::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::credentials::Nodes;
-use super::{Caller, PeerFailure, REPLY};
+use super::{Caller, PeerFailure, REPLY, arrived};
 use crate::pair::Failure;
 
 const CALL: &str = "/quicraft.Bench/Call";
@@ -199,27 +199,6 @@ impl Tonic {
     pub(crate) fn caller(&self) -> TonicCaller {
         TonicCaller(client::Grpc::new(self.channel.clone()))
     }
-
-    /// Sends `count` messages in one call, and waits until the other end has all of them.
-    pub(crate) async fn bulk(&self, message: Bytes, count: u64) -> Result<(), PeerFailure> {
-        let sent = message.len() as u64 * count;
-        // Beside the message the five bytes that gRPC puts before it.
-        let codec = Raw {
-            reserve: message.len() + 5,
-        };
-        let count = usize::try_from(count)?;
-        let messages = stream::repeat(message).take(count);
-        let mut grpc = client::Grpc::new(self.channel.clone());
-        grpc.ready().await?;
-        let path = PathAndQuery::from_static(TAKE);
-        let told = grpc.client_streaming(Request::new(messages), path, codec);
-        let told = told.await?.into_inner();
-        let told = u64::from_be_bytes(told.as_ref().try_into()?);
-        if told != sent {
-            return Err(format!("{told} of {sent} bytes have arrived").into());
-        }
-        Ok(())
-    }
 }
 
 #[derive(Clone)]
@@ -231,5 +210,22 @@ impl Caller for TonicCaller {
         let path = PathAndQuery::from_static(CALL);
         let reply = self.0.unary(Request::new(request), path, SMALL).await?;
         Ok(reply.into_inner())
+    }
+}
+
+impl TonicCaller {
+    /// Sends `count` messages in one call, and waits until the other end has all of them.
+    pub(crate) async fn bulk(&self, message: Bytes, count: u64) -> Result<(), PeerFailure> {
+        let sent = message.len() as u64 * count;
+        // Beside the message the five bytes that gRPC puts before it.
+        let codec = Raw {
+            reserve: message.len() + 5,
+        };
+        let messages = stream::repeat(message).take(usize::try_from(count)?);
+        let mut grpc = self.0.clone();
+        grpc.ready().await?;
+        let path = PathAndQuery::from_static(TAKE);
+        let told = grpc.client_streaming(Request::new(messages), path, codec);
+        arrived(sent, &told.await?.into_inner())
     }
 }

@@ -132,9 +132,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     );
     println!("{}", table(&all));
     let ratios = ratios(&all)?;
-    for (name, ratio) in &ratios {
-        println!("{name:>20} {ratio:.3}");
-    }
+    println!("Quicraft's medians, each for one of the peer");
+    println!("{}", ratio_table(&ratios));
     if options.json {
         println!("{}", report(&all, &ratios));
     }
@@ -166,31 +165,62 @@ fn table(all: &All) -> Table {
     table
 }
 
-/// Quicraft's median for each of another peer's, where both were asked.
-fn ratios(all: &All) -> Result<Vec<(String, f64)>, Failure> {
+/// Quicraft's medians, each for one of another peer.
+#[derive(Debug)]
+struct Ratios {
+    in_flight: usize,
+    peer: PeerName,
+    calls: f64,
+    p50: f64,
+    cpu: f64,
+}
+
+/// Against every peer that was asked beside Quicraft.
+fn ratios(all: &All) -> Result<Vec<Ratios>, Failure> {
     let mut ratios = Vec::new();
     for ((in_flight, peer), theirs) in all {
         let ours = all.get(&(*in_flight, PeerName::Quicraft));
         let Some(ours) = ours.filter(|_| *peer != PeerName::Quicraft) else {
             continue;
         };
-        for (what, ours, theirs) in [
-            ("calls", &ours.calls_per_second, &theirs.calls_per_second),
-            ("p50", &ours.p50_us, &theirs.p50_us),
-            ("cpu", &ours.cpu_us_per_call, &theirs.cpu_us_per_call),
-        ] {
-            let name = format!("{what}_{in_flight}_vs_{}", peer.key());
-            ratios.push((name, ratio(ours, theirs)?));
-        }
+        ratios.push(Ratios {
+            in_flight: *in_flight,
+            peer: *peer,
+            calls: ratio(&ours.calls_per_second, &theirs.calls_per_second)?,
+            p50: ratio(&ours.p50_us, &theirs.p50_us)?,
+            cpu: ratio(&ours.cpu_us_per_call, &theirs.cpu_us_per_call)?,
+        });
     }
     Ok(ratios)
 }
 
-fn report(all: &All, ratios: &[(String, f64)]) -> Value {
-    let mut report: Map<String, Value> = ratios
-        .iter()
-        .map(|(name, ratio)| (name.clone(), json!(ratio)))
-        .collect();
+fn ratio_table(ratios: &[Ratios]) -> Table {
+    let mut table = Table::new(["in flight", "peer", "calls/s", "p50", "CPU/call"]);
+    for ratios in ratios {
+        table.row([
+            ratios.in_flight.to_string(),
+            ratios.peer.to_string(),
+            format!("{:.2}", ratios.calls),
+            format!("{:.2}", ratios.p50),
+            format!("{:.3}", ratios.cpu),
+        ]);
+    }
+    table
+}
+
+/// Keys as `calls_256_vs_tonic`, and all medians.
+fn report(all: &All, ratios: &[Ratios]) -> Value {
+    let mut report = Map::new();
+    for ratios in ratios {
+        let (in_flight, peer) = (ratios.in_flight, ratios.peer.key());
+        for (what, ratio) in [
+            ("calls", ratios.calls),
+            ("p50", ratios.p50),
+            ("cpu", ratios.cpu),
+        ] {
+            report.insert(format!("{what}_{in_flight}_vs_{peer}"), json!(ratio));
+        }
+    }
     let mut medians: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for ((in_flight, peer), figures) in all {
         let of_peer = medians.entry(peer.key()).or_default();
