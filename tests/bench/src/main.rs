@@ -6,6 +6,7 @@ mod eviction;
 mod file_machine;
 mod handshake_flood;
 mod memory;
+mod mixed;
 mod pair;
 mod peers;
 mod report;
@@ -33,6 +34,8 @@ enum Measurement {
     Rpc(rpc::Options),
     /// One snapshot beside gRPC, TLS over TCP and bare quinn: bytes a second and CPU.
     Bulk(bulk::Options),
+    /// How late heartbeats are beside a snapshot and beside large batches; and gRPC's.
+    Mixed(mixed::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -68,6 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
         Measurement::Rpc(options) => comparing()?.block_on(rpc::run(options)),
         Measurement::Bulk(options) => comparing()?.block_on(bulk::run(options)),
+        Measurement::Mixed(options) => comparing()?.block_on(mixed::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))

@@ -69,3 +69,21 @@ fn snapshots_are_compared() {
         }
     }
 }
+
+#[test]
+fn heartbeats_beside_loads_are_compared() {
+    let report = report(&["mixed", "--seconds", "0.05", "--rounds", "1"]);
+    for key in [
+        "/idle_p99_ms",
+        "/snapshot_p99_ms",
+        "/append_p99_ms",
+        "/tonic_snapshot_p99_ms",
+    ] {
+        assert_figure(&report, key);
+    }
+    for peer in ["quicraft", "tonic"] {
+        for load in ["snapshot", "append"] {
+            assert_figure(&report, &format!("/medians/{peer}/{load}/mb_per_second"));
+        }
+    }
+}

@@ -1,12 +1,14 @@
 //! Quicraft itself: two transports and one link, through the public API alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use quicraft_certs::{IssuedNode, NodeId};
 use quicraft_transport::link::{CallLane, Peer, Request, TransferBody};
-use quicraft_transport::service::{CallContext, Service};
+use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionRequests};
 use quicraft_transport::{
     GroupId, Refusal, RefusalCode, Registration, Roster, RosterEntry, Transport, TransportConfig,
 };
@@ -28,6 +30,14 @@ struct Answers;
 impl Service for Answers {
     fn call(&self, _: CallContext, _: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         Box::pin(std::future::ready(Ok(REPLY)))
+    }
+
+    fn session(
+        &self,
+        _: CallContext,
+        requests: SessionRequests,
+    ) -> Result<SessionReplies, Refusal> {
+        Ok(requests.map(|_| Ok(REPLY)).boxed())
     }
 
     fn transfer(
@@ -109,5 +119,33 @@ impl OwnCaller {
         let source = tokio::io::repeat(7).take(bytes);
         let told = self.peer.transfer(request, bytes, source, CALL_LIMIT);
         arrived(bytes, &told.await?)
+    }
+
+    /// Sends batches on one session of the Append lane until it is told to stop, and waits for all
+    /// answers. Returns the bytes.
+    pub(crate) async fn append(
+        &self,
+        batch: Bytes,
+        stop: Arc<AtomicBool>,
+    ) -> Result<u64, PeerFailure> {
+        let (mut sender, mut receiver) = self.peer.session(GROUP, 0, CALL_LIMIT);
+        let size = batch.len() as u64;
+        let sending = async move {
+            while !stop.load(Ordering::Relaxed) {
+                sender.send(batch.clone()).await?;
+            }
+            // Dropping the sender ends the session behind what is in flight.
+            Ok::<_, PeerFailure>(())
+        };
+        let receiving = async {
+            let mut taken = 0;
+            while let Some(answer) = receiver.next().await {
+                answer?;
+                taken += size;
+            }
+            Ok(taken)
+        };
+        let ((), taken) = tokio::try_join!(sending, receiving)?;
+        Ok(taken)
     }
 }

@@ -4,10 +4,12 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes};
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::client;
@@ -34,6 +36,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 const FRAME_BYTES_MAX: u32 = 1024 * 1024;
 /// Calls at once; the default is 200.
 const STREAMS_MAX: u32 = 4_096;
+
+/// Bytes of a message; the default of 4 MiB refuses a large batch.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes as they are. `reserve` is what a message takes, so that no buffer grows.
 #[derive(Clone, Copy, Debug)]
@@ -133,9 +138,9 @@ impl Service<http::Request<Body>> for Answers {
                 Box::pin(async move { Ok(server::Grpc::new(SMALL).unary(answers, request).await) })
             }
             TAKE => Box::pin(async move {
-                Ok(server::Grpc::new(SMALL)
-                    .client_streaming(answers, request)
-                    .await)
+                let mut grpc =
+                    server::Grpc::new(SMALL).max_decoding_message_size(MESSAGE_BYTES_MAX);
+                Ok(grpc.client_streaming(answers, request).await)
             }),
             path => {
                 let status = Status::unimplemented(path.to_owned());
@@ -216,16 +221,34 @@ impl Caller for TonicCaller {
 impl TonicCaller {
     /// Sends `count` messages in one call, and waits until the other end has all of them.
     pub(crate) async fn bulk(&self, message: Bytes, count: u64) -> Result<(), PeerFailure> {
-        let sent = message.len() as u64 * count;
-        // Beside the message the five bytes that gRPC puts before it.
-        let codec = Raw {
-            reserve: message.len() + 5,
-        };
+        let (sent, size) = (message.len() as u64 * count, message.len());
         let messages = stream::repeat(message).take(usize::try_from(count)?);
+        arrived(sent, &self.stream(size, messages).await?)
+    }
+
+    /// Sends batches in one call until it is told to stop. Returns the bytes that the other end had.
+    pub(crate) async fn append(
+        &self,
+        batch: Bytes,
+        stop: Arc<AtomicBool>,
+    ) -> Result<u64, PeerFailure> {
+        let size = batch.len();
+        let goes_on = move |_: &Bytes| ready(!stop.load(Ordering::Relaxed));
+        let told = self.stream(size, stream::repeat(batch).take_while(goes_on));
+        Ok(u64::from_be_bytes(told.await?.as_ref().try_into()?))
+    }
+
+    async fn stream(
+        &self,
+        size: usize,
+        messages: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Bytes, PeerFailure> {
+        // Beside the message the five bytes that gRPC puts before it.
+        let codec = Raw { reserve: size + 5 };
         let mut grpc = self.0.clone();
         grpc.ready().await?;
         let path = PathAndQuery::from_static(TAKE);
         let told = grpc.client_streaming(Request::new(messages), path, codec);
-        arrived(sent, &told.await?.into_inner())
+        Ok(told.await?.into_inner())
     }
 }
