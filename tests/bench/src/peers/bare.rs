@@ -99,7 +99,7 @@ impl Bare {
     }
 }
 
-/// What reference/performance in numbers was best on a cluster's network.
+/// What was fastest, of all that quinn lets one set.
 fn settings(datagram_bytes_max: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
@@ -138,7 +138,10 @@ fn endpoint(
         inner,
         segments_max,
     };
-    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+    let (mut config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+    // A node takes 1,472 bytes unless it says more, and the other end looks for no larger size.
+    let taken = datagram_bytes_max.max(1_472);
+    config.max_udp_payload_size(taken)?;
     let endpoint = Endpoint::new_with_abstract_socket(config, server, Arc::new(capped), runtime)?;
     Ok(endpoint)
 }
