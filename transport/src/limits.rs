@@ -92,8 +92,31 @@ pub const CONTROL_WRITE_FRAMES_MAX: usize = 256;
 
 // --- Call lane ----------------------------------------------------------------------------------
 
-/// Calls in flight on the Call lane of one link, and so its streams. Past it: `LaneFull` at once.
+/// Calls in flight on the Call lane of one link, and so its streams. Past it: `LaneFull` at once. As
+/// many of a peer may be running here; one more is refused `Busy`.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1_024;
+
+/// Bytes of the largest request that shares its stream with other calls (16 KiB). A larger one takes
+/// a stream of its own, because those behind it would wait: 16 KiB are 130 us at 1 Gbit/s, about what
+/// one call costs on a loopback.
+pub const CALL_SHARED_BYTES_MAX: usize = 16 * KIB;
+
+/// Frames that wait to be written on the shared stream, those of calls that were given up meanwhile
+/// included. Past it: `LaneFull` at once. Twice the calls in flight, so that only a stream that
+/// stands still comes here.
+pub const CALL_QUEUE_FRAMES_MAX: usize = 2 * CALLS_IN_FLIGHT_MAX;
+
+/// Bytes of bodies that wait there (16 MiB): all calls in flight with the largest shared body. Same
+/// reaction.
+pub const CALL_QUEUE_BYTES_MAX: usize = CALLS_IN_FLIGHT_MAX * CALL_SHARED_BYTES_MAX;
+
+/// Frames that one write on the Call lane gathers at most: 64 KiB of small calls or so.
+pub const CALL_WRITE_FRAMES_MAX: usize = 256;
+
+/// Calls of a peer that were read here and whose answers are not written. Past it no further call of
+/// the peer is read: one that does not take its answers waits for itself. As many as may run, and as
+/// many again whose answers wait.
+pub const CALL_ANSWERS_MAX: usize = 2 * CALLS_IN_FLIGHT_MAX;
 
 /// Time for a call that did not bring a deadline (60 s); past it the handler is stopped.
 pub const CALL_DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
@@ -268,4 +291,6 @@ const _: () = {
     assert!(SNAPSHOT_PROGRESS_BYTES * 4 <= SNAPSHOT_BUDGET_BYTES as u64);
     assert!(HANDSHAKES_SOFT_MAX + HANDSHAKES_RESERVED <= HANDSHAKES_HARD_MAX);
     assert!(CALLS_IN_FLIGHT_MAX * REPLY_FREE_BYTES_MAX <= 4 * MIB);
+    assert!(CALL_SHARED_BYTES_MAX < CALL_BUDGET_BYTES);
+    assert!(CALLS_IN_FLIGHT_MAX < CALL_ANSWERS_MAX);
 };

@@ -66,6 +66,12 @@ impl FrameAssembler {
         Ok(self.header)
     }
 
+    /// The header of a frame whose body is still on its way, where it was read already.
+    #[must_use]
+    pub const fn arriving(&self) -> Option<&FrameHeader> {
+        self.header.as_ref()
+    }
+
     fn next_header(&mut self) -> Result<Option<FrameHeader>, FrameError> {
         let Some(fixed) = self.pieces.peek::<HEADER_BYTES>() else {
             return Ok(None);

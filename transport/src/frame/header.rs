@@ -90,6 +90,8 @@ pub enum FrameKind {
     GoingAway,
     /// A draining end has no call of its own in flight any more.
     Done,
+    /// The caller has given the call of this id up.
+    Cancel,
 }
 
 impl FrameKind {
@@ -104,6 +106,7 @@ impl FrameKind {
             Self::Pong => 7,
             Self::GoingAway => 8,
             Self::Done => 9,
+            Self::Cancel => 10,
         }
     }
 
@@ -118,6 +121,7 @@ impl FrameKind {
             7 => Some(Self::Pong),
             8 => Some(Self::GoingAway),
             9 => Some(Self::Done),
+            10 => Some(Self::Cancel),
             _ => None,
         }
     }
@@ -336,6 +340,18 @@ mod tests {
         assert_eq!(&buffer[..], &golden[..]);
     }
 
+    /// L6: a call that its caller has given up.
+    #[test]
+    fn golden_cancel() {
+        let mut buffer = BytesMut::new();
+        let cancel = Frame::bare(FrameKind::Cancel, Lane::Call, 0x0102_0304);
+        cancel.header.encode(&mut buffer);
+        let mut golden = [0; HEADER_BYTES];
+        (golden[0], golden[1]) = (10, 2);
+        golden[12..16].copy_from_slice(&[1, 2, 3, 4]);
+        assert_eq!(&buffer[..], &golden[..]);
+    }
+
     /// F4: what this version does not define is refused, not skipped.
     #[test]
     fn unknown_bits_are_refused() {
@@ -349,7 +365,7 @@ mod tests {
             FrameHeader::decode(&bytes)
         };
         assert_eq!(with(0, 0), Err(FrameError::UnknownKind(0)));
-        assert_eq!(with(0, 10), Err(FrameError::UnknownKind(10)));
+        assert_eq!(with(0, 11), Err(FrameError::UnknownKind(11)));
         assert_eq!(with(1, 4), Err(FrameError::UnknownLane(4)));
         assert_eq!(with(29, 2), Err(FrameError::UnknownFlags(2)));
         assert_eq!(with(31, 1), Err(FrameError::UnknownFlags(1)));
@@ -357,7 +373,7 @@ mod tests {
 
     #[test]
     fn kinds_survive_the_wire() {
-        for byte in 1..=9 {
+        for byte in 1..=10 {
             assert_eq!(
                 FrameKind::from_wire(byte).map(FrameKind::to_wire),
                 Some(byte)

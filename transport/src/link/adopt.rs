@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use quinn::{RecvStream, SendStream};
 use tokio::time::Instant;
 
+use super::call_shared::share_loop;
 use super::connection::{Connection, Settled};
-use super::control::{ControlLane, ControlQueue, read_loop, write_loop};
+use super::control::{read_loop, write_loop};
 use super::failure::{HandshakeFailure, refusal};
 use super::handshake::Unproven;
 use super::local::{LocalNode, lock};
@@ -24,7 +25,6 @@ use crate::life::{Adoption, Ending, LifeAction, LifeEvent, LifeState};
 /// A connection that was adopted, as the link or to drain, and whose tasks do not run yet.
 pub(super) struct Adopted {
     pub(super) link: Arc<Connection>,
-    queue: ControlQueue,
     is_link: bool,
 }
 
@@ -40,13 +40,11 @@ pub(super) fn adopt(
 ) -> Result<Adopted, HandshakeFailure> {
     let now = Instant::now();
     let settled = settle(local, peer, &unproven, proven, candidate, said, dialled);
-    let (control, queue) = ControlLane::new();
     let link = Connection::new(
         Arc::clone(local),
         Arc::clone(peer),
         unproven.quic.clone(),
         settled,
-        control,
     );
     let (is_link, actions) = {
         let mut life = lock(&peer.life);
@@ -69,11 +67,7 @@ pub(super) fn adopt(
     quic::open_windows(&unproven.quic, dialled);
     peer.act(local, actions);
     pin_first(local, &link);
-    Ok(Adopted {
-        link,
-        queue,
-        is_link,
-    })
+    Ok(Adopted { link, is_link })
 }
 
 fn settle(
@@ -138,11 +132,7 @@ fn replace(peer: &PeerState, link: &Arc<Connection>, actions: &[LifeAction]) {
 
 /// Starts the tasks of an adopted connection; each ends with it.
 pub(super) fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
-    let Adopted {
-        link,
-        queue,
-        is_link,
-    } = adopted;
+    let Adopted { link, is_link } = adopted;
     let local = Arc::clone(&link.local);
     if is_link {
         // Whoever waits for this event finds the state that it tells of.
@@ -154,16 +144,33 @@ pub(super) fn start(adopted: Adopted, send: SendStream, recv: RecvStream) {
             took: link.handshake(),
         });
     }
-    drop(local.spawn(write_loop(Arc::clone(&link), queue, send)));
+    drop(local.spawn(write_loop(Arc::clone(&link), send)));
     drop(local.spawn(read_loop(Arc::clone(&link), recv)));
+    drop(local.spawn(share_loop(Arc::clone(&link))));
     drop(local.spawn(accept_streams(link)));
 }
 
-/// Waits for the end of a connection and tells everybody who has to know.
+/// Fails every call on a connection when it is dropped: at its end, and when the node stops.
+struct EndCalls(Arc<Connection>);
+
+impl Drop for EndCalls {
+    fn drop(&mut self) {
+        self.0.control.end();
+        self.0.calls.end();
+    }
+}
+
+/// Waits for the end of a connection and tells everybody who has to know; until then the calls on it
+/// end at their deadlines.
 async fn watch_end(link: Arc<Connection>) {
-    let error = link.quic.closed().await;
+    let calls = EndCalls(Arc::clone(&link));
+    let deadlines = async { tokio::join!(link.control.sweep(), link.calls.sweep()) };
+    let error = tokio::select! {
+        error = link.quic.closed() => error,
+        _ = deadlines => return,
+    };
     link.leave_live();
-    link.control.fail_all();
+    drop(calls);
     let (peer, local) = (&link.peer, &link.local);
     let was_link = peer.forget(&link);
     let (ending, reason) = link.ending(&error);

@@ -1,8 +1,10 @@
-//! The Call lane: a stream for each call while it lasts, taken from a pool of idle ones.
+//! The asking side of the Call lane: which stream a call takes, and how many there are at once.
 //!
-//! Opening and closing a stream costs more than the call itself, so a stream whose call has ended
-//! carries the next one. A call that is dropped resets its stream, and the peer stops at once.
+//! Small calls share one stream (`call_shared.rs`). A large one takes a stream of its own while it
+//! lasts, from a pool of idle ones, because those behind it would wait for its bytes. To the other
+//! end both are the same (`call_serve.rs`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -10,19 +12,20 @@ use quinn::{SendStream, WriteError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::call_shared::{self, SharedCalls};
 use super::connection::{Connection, Failure};
+use super::control::lane_full;
 use super::local::lock;
 use super::peer::Request;
-use super::serve::{Answer, answer, deadline, read_whole, refuse_unreadable, remaining_ms};
+use super::serve::remaining_ms;
 use super::stream::{FrameReadError, FrameReader, ResetOnDrop, write_frames};
+use crate::Refusal;
 use crate::close::StreamCode;
-use crate::event::Event;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{
-    CALL_STREAMS_IDLE_MAX, CALLS_IN_FLIGHT_MAX, REPLY_FREE_BYTES_MAX, REPLY_TAKEN_LIMIT,
-    SNAPSHOT_FLOOR,
+    CALL_ANSWERS_MAX, CALL_SHARED_BYTES_MAX, CALL_STREAMS_IDLE_MAX, CALLS_IN_FLIGHT_MAX,
+    REPLY_FREE_BYTES_MAX, SNAPSHOT_FLOOR,
 };
-use crate::{Refusal, RefusalCode, UnreachableReason};
 
 /// A stream that carries one call at a time.
 #[derive(Debug)]
@@ -32,19 +35,37 @@ struct CallStream {
     next_id: u64,
 }
 
-/// The lane's pool and bound.
+/// The lane of one connection, in both directions.
 #[derive(Debug)]
-pub(crate) struct CallLaneState {
+pub(crate) struct Calls {
+    in_flight: AtomicUsize,
+    pub(super) shared: SharedCalls,
     idle: Mutex<Vec<CallStream>>,
-    slots: Semaphore,
+    /// Calls of the peer that run here, or whose large replies wait for bytes of the budget.
+    pub(super) running: AtomicUsize,
+    /// Places for calls of the peer until their answers are written.
+    pub(super) answers: Arc<Semaphore>,
 }
 
-impl CallLaneState {
+impl Calls {
     pub(crate) fn new() -> Self {
         Self {
+            in_flight: AtomicUsize::new(0),
+            shared: SharedCalls::new(),
             idle: Mutex::default(),
-            slots: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+            running: AtomicUsize::new(0),
+            answers: Arc::new(Semaphore::new(CALL_ANSWERS_MAX)),
         }
+    }
+
+    /// Ends the calls whose deadlines pass, for as long as it is polled.
+    pub(crate) async fn sweep(&self) {
+        self.shared.sweep().await;
+    }
+
+    /// Fails every call that waits or comes.
+    pub(crate) fn end(&self) {
+        self.shared.end();
     }
 
     fn give_back(&self, stream: CallStream) {
@@ -56,57 +77,75 @@ impl CallLaneState {
     }
 }
 
+/// One more, until it is dropped.
+#[derive(Debug)]
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    /// `None` if there are `most` already.
+    fn new(count: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        let counted = Self(count);
+        (before < most).then_some(counted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// One call on the Call lane.
 pub(crate) async fn call(
     link: &Arc<Connection>,
     request: Request,
     deadline: Instant,
 ) -> Result<Bytes, Failure> {
-    let size = request.body.len();
-    if size > link.frame_bytes_max() {
-        return Err(Failure::TooLarge {
-            size,
-            limit: link.frame_bytes_max(),
-        });
+    let (size, limit) = (request.body.len(), link.frame_bytes_max());
+    if size > limit {
+        return Err(Failure::TooLarge { size, limit });
     }
-    let Ok(_slot) = link.calls.slots.try_acquire() else {
-        let (peer, lane) = (link.peer.node, Lane::Call);
-        link.local.events.raise(Event::LaneFull { peer, lane });
-        let (lane, limit, unit) = (lane.name(), CALLS_IN_FLIGHT_MAX, "calls");
-        return Err(Failure::Unreachable(UnreachableReason::LaneFull {
-            lane,
-            limit,
-            unit,
-        }));
+    let Some(_counted) = Counted::new(&link.calls.in_flight, CALLS_IN_FLIGHT_MAX) else {
+        return Err(lane_full(link, Lane::Call, CALLS_IN_FLIGHT_MAX, "calls"));
     };
-    match timeout_at(deadline, exchange(link, request, deadline)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Failure::Timeout),
+    let budget = async {
+        link.step_aside(SNAPSHOT_FLOOR / 5).await;
+        link.call_budget.take(size).await
+    };
+    let Ok(_share) = timeout_at(deadline, budget).await else {
+        return Err(Failure::Timeout);
+    };
+    let mut frame = Frame::new(
+        FrameKind::Call,
+        Lane::Call,
+        request.method,
+        0,
+        request.body,
+    )
+    .for_group(request.group);
+    frame.header.trace = request.trace;
+    if size <= CALL_SHARED_BYTES_MAX {
+        call_shared::exchange(link, frame, deadline).await
+    } else {
+        let exchange = timeout_at(deadline, exchange(link, frame, deadline));
+        exchange.await.unwrap_or(Err(Failure::Timeout))
     }
 }
 
+/// One call on a stream of its own.
 async fn exchange(
-    link: &Arc<Connection>,
-    request: Request,
+    link: &Connection,
+    mut frame: Frame,
     deadline: Instant,
 ) -> Result<Bytes, Failure> {
-    link.step_aside(SNAPSHOT_FLOOR / 5).await;
-    let share = link.call_budget.take(request.body.len()).await;
     let CallStream {
         send,
         reader,
         next_id,
     } = take_stream(link).await?;
     let (mut send, mut reader) = (ResetOnDrop::new(send), StopOnDrop(Some(reader)));
-    let mut frame = Frame::new(
-        FrameKind::Call,
-        Lane::Call,
-        request.method,
-        next_id,
-        request.body,
-    )
-    .for_group(request.group);
-    frame.header.trace = request.trace;
+    frame.header.id = next_id;
     frame.header.deadline_ms = remaining_ms(Some(deadline), Instant::now());
     match write_frames(send.stream(), &[frame]).await {
         Ok(bytes) => link.counters().sent(Lane::Call, 1, bytes),
@@ -115,7 +154,6 @@ async fn exchange(
         Err(error) => return Err(link.cut(&error)),
     }
     let reply = read_reply(link, reader.reader(), next_id).await?;
-    drop(share);
     let large = reply.header.body_bytes as usize > REPLY_FREE_BYTES_MAX;
     let taken = [Frame::bare(FrameKind::Taken, Lane::Call, next_id)];
     // A peer that did not wait for this has ended the stream. Its answer is here all the same.
@@ -198,73 +236,4 @@ impl Drop for StopOnDrop {
             reader.stop(StreamCode::Cancelled);
         }
     }
-}
-
-/// Serves the calls of one stream, one after the other.
-pub(crate) async fn serve(link: Arc<Connection>, mut reader: FrameReader, mut send: SendStream) {
-    loop {
-        let header = match reader.header().await {
-            Ok(Some(header)) => header,
-            Ok(None) => return,
-            Err(error) => return refuse_unreadable(&link, &mut send, &mut reader, error).await,
-        };
-        if header.kind != FrameKind::Call || header.lane != Lane::Call {
-            drop(send.reset(StreamCode::Malformed.varint()));
-            return reader.stop(StreamCode::Malformed);
-        }
-        let deadline = deadline(&header);
-        let read = read_whole(&link, &header, deadline, &mut send, &mut reader);
-        let Some(frame) = read.await else { return };
-        let reply = match answer(&link, frame, deadline) {
-            Answer::Ready(reply) => reply,
-            Answer::Later(running) => tokio::select! {
-                reply = running => reply,
-                // The caller gave up: dropping the future stops its handler.
-                _ = send.stopped() => return,
-            },
-        };
-        if !write_reply(&link, &mut send, &mut reader, reply).await {
-            return;
-        }
-    }
-}
-
-/// Writes a reply; a large one holds its bytes until the caller has taken it. Returns whether the
-/// stream can carry the next call.
-async fn write_reply(
-    link: &Connection,
-    send: &mut SendStream,
-    reader: &mut FrameReader,
-    mut reply: Frame,
-) -> bool {
-    let size = reply.body.len();
-    let limit = link.frame_bytes_max();
-    if size > limit {
-        let text = format!("the reply has {size} bytes, the caller takes {limit}");
-        let refusal = Refusal::new(RefusalCode::TooLarge, text);
-        reply = super::serve::refusal_frame(&reply.header, &refusal);
-    }
-    let size = reply.body.len();
-    let large = size > REPLY_FREE_BYTES_MAX;
-    let share = if large {
-        tokio::select! {
-            biased;
-            share = link.call_budget.take(size) => Some(share),
-            // The caller gave up at its deadline, or the link has ended.
-            _ = send.stopped() => return false,
-        }
-    } else {
-        None
-    };
-    let id = reply.header.id;
-    match write_frames(send, &[reply]).await {
-        Ok(bytes) => link.counters().sent(Lane::Call, 1, bytes),
-        Err(_) => return false,
-    }
-    if !large {
-        return true;
-    }
-    let taken = tokio::time::timeout(REPLY_TAKEN_LIMIT, reader.next()).await;
-    drop(share);
-    matches!(taken, Ok(Ok(Some(frame))) if frame.header.kind == FrameKind::Taken && frame.header.id == id)
 }

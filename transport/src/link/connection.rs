@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::Budget;
-use super::call::CallLaneState;
+use super::call::Calls;
 use super::control::ControlLane;
 use super::local::{LocalNode, lock};
 use super::peer::Peer;
@@ -116,7 +116,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Arc<PeerState>,
     settled: Settled,
     pub(crate) control: ControlLane,
-    pub(crate) calls: CallLaneState,
+    pub(crate) calls: Calls,
     pub(crate) append_budget: Budget,
     pub(crate) append_streams: Arc<Semaphore>,
     pub(crate) call_budget: Budget,
@@ -146,7 +146,6 @@ impl Connection {
         peer: Arc<PeerState>,
         quic: quinn::Connection,
         settled: Settled,
-        control: ControlLane,
     ) -> Arc<Self> {
         let (starving, _) = watch::channel(false);
         let use_mark = Mutex::new((peer.counters.frames(), Instant::now()));
@@ -155,8 +154,8 @@ impl Connection {
             local,
             peer,
             settled,
-            control,
-            calls: CallLaneState::new(),
+            control: ControlLane::new(),
+            calls: Calls::new(),
             append_budget: Budget::new(APPEND_BUDGET_BYTES),
             append_streams: Arc::new(Semaphore::new(APPEND_STREAMS_MAX)),
             call_budget: Budget::new(CALL_BUDGET_BYTES),

@@ -9,6 +9,8 @@ mod adopt;
 mod arrival;
 mod budget;
 mod call;
+mod call_serve;
+mod call_shared;
 mod certificate_metrics;
 mod certificate_watch;
 mod connection;
@@ -19,6 +21,7 @@ mod failure;
 mod handshake;
 mod local;
 mod movement;
+mod outbox;
 mod peer;
 mod peer_state;
 mod probe;
@@ -32,6 +35,7 @@ mod stream;
 mod transfer;
 mod transfer_serve;
 pub(crate) mod udp;
+mod waiting;
 
 pub(crate) use accept::accept_loop;
 

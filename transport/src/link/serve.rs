@@ -1,7 +1,7 @@
 //! Answering calls: finding the service, running it within its deadline, catching its panics; and
 //! sorting the streams that a peer opens into their lanes.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use quinn::{RecvStream, SendStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::Connection;
+use super::connection::{Connection, Serving};
 use super::stream::{FrameReadError, FrameReader, write_frames};
-use super::{call, session_serve, transfer_serve};
+use super::{call_serve, session_serve, transfer_serve};
 use crate::close::StreamCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameHeader, FrameKind, Lane};
@@ -25,7 +25,7 @@ use crate::{Refusal, RefusalCode};
 /// An answer, now or later.
 pub(crate) enum Answer {
     Ready(Frame),
-    Later(BoxFuture<'static, Frame>),
+    Later(Handling),
 }
 
 /// Milliseconds left to a deadline, at least 1 as long as there is one.
@@ -37,8 +37,13 @@ pub(crate) fn remaining_ms(deadline: Option<Instant>, now: Instant) -> u32 {
 
 /// When the call behind a header that arrives now is given up.
 pub(crate) fn deadline(header: &FrameHeader) -> Instant {
+    deadline_from(header, Instant::now())
+}
+
+/// When the call behind a header that has arrived at `arrived` is given up.
+pub(crate) fn deadline_from(header: &FrameHeader, arrived: Instant) -> Instant {
     // L12: a deadline counts from here.
-    Instant::now()
+    arrived
         + match header.deadline_ms {
             0 => CALL_DEADLINE_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)),
@@ -106,7 +111,8 @@ pub(crate) fn panicked(link: &Connection, header: &FrameHeader) -> Refusal {
     )
 }
 
-/// Runs the service of a call. Its future is polled once, here.
+/// Asks the service of a call. Its future is polled once, here; one that is ready then costs neither
+/// a task nor a timer.
 pub(crate) fn answer(link: &Arc<Connection>, frame: Frame, deadline: Instant) -> Answer {
     let header = frame.header;
     let Some(service) = link.local.service(header.group) else {
@@ -114,22 +120,43 @@ pub(crate) fn answer(link: &Arc<Connection>, frame: Frame, deadline: Instant) ->
     };
     let context = context(link, &header, deadline);
     link.counters().served(header.lane);
-    let (link, serving) = (Arc::clone(link), link.serve_one());
-    let mut running = async move {
-        let _serving = serving;
-        // Inside the future, so that a panic before the first await is caught too.
-        let handled = AssertUnwindSafe(async { service.call(context, frame.body).await });
-        let answer = match timeout_at(deadline, handled.catch_unwind()).await {
+    // The call of the service too, so that a panic before its first await is caught.
+    let first = catch_unwind(AssertUnwindSafe(|| {
+        let mut handler = service.call(context, frame.body);
+        (&mut handler).now_or_never().ok_or(handler)
+    }));
+    match first {
+        Ok(Ok(answer)) => Answer::Ready(answer_frame(&header, answer)),
+        Ok(Err(handler)) => Answer::Later(Handling {
+            _serving: link.serve_one(),
+            link: Arc::clone(link),
+            header,
+            deadline,
+            handler,
+        }),
+        Err(_) => Answer::Ready(answer_frame(&header, Err(panicked(link, &header)))),
+    }
+}
+
+/// A call whose handler was not ready at once.
+pub(crate) struct Handling {
+    link: Arc<Connection>,
+    header: FrameHeader,
+    deadline: Instant,
+    handler: BoxFuture<'static, Result<Bytes, Refusal>>,
+    _serving: Serving,
+}
+
+impl Handling {
+    /// Runs the handler to its end, at most to the deadline. Dropping this stops it.
+    pub(crate) async fn run(self) -> Frame {
+        let handled = AssertUnwindSafe(self.handler).catch_unwind();
+        let answer = match timeout_at(self.deadline, handled).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(panicked(&link, &header)),
+            Ok(Err(_)) => Err(panicked(&self.link, &self.header)),
             Err(_) => Err(deadline_passed()),
         };
-        answer_frame(&header, answer)
-    }
-    .boxed();
-    match (&mut running).now_or_never() {
-        Some(frame) => Answer::Ready(frame),
-        None => Answer::Later(running),
+        answer_frame(&self.header, answer)
     }
 }
 
@@ -172,7 +199,7 @@ async fn serve_stream(link: Arc<Connection>, mut send: SendStream, recv: RecvStr
     drop(send.set_priority(lane.priority()));
     match lane {
         Lane::Append => session_serve::serve(link, header, reader, send).await,
-        Lane::Call => call::serve(link, reader, send).await,
+        Lane::Call => call_serve::serve(link, reader, send).await,
         Lane::Snapshot => transfer_serve::serve(link, header, reader, send).await,
         // Control has its one stream, from the handshake.
         Lane::Control => reader.stop(StreamCode::Malformed),

@@ -8,7 +8,7 @@ use quicraft_certs::{NodeId, PeerCertificate};
 use tokio::time::Instant;
 
 use crate::close::CloseCode;
-use crate::frame::Lane;
+use crate::frame::{Frame, Lane};
 
 /// Counters of one lane to one peer, over all its connections.
 #[derive(Debug, Default)]
@@ -45,6 +45,16 @@ impl Counters {
         counters
             .received_bytes
             .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Frames that came together.
+    pub(crate) fn received_all<'a>(&self, lane: Lane, frames: impl Iterator<Item = &'a Frame>) {
+        let (mut count, mut bytes) = (0, 0);
+        for frame in frames {
+            count += 1;
+            bytes += frame.encoded_bytes();
+        }
+        self.received(lane, count, bytes);
     }
 
     /// A call, a request of a session, or a transfer of ours begins.

@@ -1,5 +1,7 @@
 //! Frames over a quinn stream: reading them one by one, writing those that are ready together.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
@@ -97,6 +99,39 @@ impl FrameReader {
         }
     }
 
+    /// Takes what has arrived and adds the whole frames of it to `frames`, which may be none; waits
+    /// if nothing has arrived. `false` when the peer has finished the stream behind a whole frame.
+    ///
+    /// An error concerns what comes behind the frames that were added.
+    ///
+    /// Cancel safe: what was read stays with the reader.
+    pub(crate) async fn batch(
+        &mut self,
+        frames: &mut VecDeque<Frame>,
+    ) -> Result<bool, FrameReadError> {
+        // An earlier read may have left whole frames.
+        self.take_whole(frames)?;
+        if !frames.is_empty() {
+            return Ok(true);
+        }
+        let chunk = self.stream.read_chunk(READ_CHUNK_BYTES_MAX, true).await?;
+        let goes_on = self.push(chunk)?;
+        self.take_whole(frames)?;
+        Ok(goes_on)
+    }
+
+    fn take_whole(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), FrameError> {
+        while let Some(frame) = self.assembler.next_frame()? {
+            frames.push_back(frame);
+        }
+        Ok(())
+    }
+
+    /// The header of a frame that has not arrived whole.
+    pub(crate) const fn arriving(&self) -> Option<&FrameHeader> {
+        self.assembler.arriving()
+    }
+
     /// Takes a chunk; `false` at the end of the stream.
     fn push(&mut self, chunk: Option<quinn::Chunk>) -> Result<bool, FrameError> {
         match chunk {
@@ -141,6 +176,14 @@ pub(crate) async fn write_frames(
     stream: &mut SendStream,
     frames: &[Frame],
 ) -> Result<usize, WriteError> {
+    write_each(stream, frames.iter()).await
+}
+
+/// The same for frames that do not lie in one slice.
+pub(crate) async fn write_each<'a>(
+    stream: &mut SendStream,
+    frames: impl Iterator<Item = &'a Frame> + Clone,
+) -> Result<usize, WriteError> {
     let mut chunks = gather(frames);
     let bytes = chunks.iter().map(Bytes::len).sum();
     stream.write_all_chunks(&mut chunks).await?;
@@ -148,9 +191,9 @@ pub(crate) async fn write_frames(
 }
 
 /// Frames as chunks: headers and small bodies joined, large bodies as they are.
-fn gather(frames: &[Frame]) -> Vec<Bytes> {
+fn gather<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Vec<Bytes> {
     let small = |frame: &Frame| frame.body.len() <= COPY_BYTES_MAX;
-    let joined = frames.iter().map(|frame| {
+    let joined = frames.clone().map(|frame| {
         frame.header.encoded_bytes() + if small(frame) { frame.body.len() } else { 0 }
     });
     let mut buffer = BytesMut::with_capacity(joined.sum());
@@ -220,11 +263,11 @@ mod tests {
     #[test]
     fn small_frames_leave_in_one_chunk_and_large_bodies_are_not_copied() {
         assert_eq!(
-            gather(&[frame(10), frame(COPY_BYTES_MAX), frame(0)]).len(),
+            gather([frame(10), frame(COPY_BYTES_MAX), frame(0)].iter()).len(),
             1
         );
         let large = frame(COPY_BYTES_MAX + 1);
-        let chunks = gather(&[frame(10), large.clone(), frame(5)]);
+        let chunks = gather([frame(10), large.clone(), frame(5)].iter());
         let sizes: Vec<_> = chunks.iter().map(Bytes::len).collect();
         assert_eq!(
             sizes,
