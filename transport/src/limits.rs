@@ -77,6 +77,11 @@ pub const CONTROL_QUEUE_FRAMES_MAX: usize = 16_384;
 /// the largest size, or 10,000 heartbeats of 400 bytes.
 pub const CONTROL_QUEUE_BYTES_MAX: usize = 4 * MIB;
 
+/// Calls that wait for their answers on Control of one link, and on the shared stream of Call, which
+/// has a lower bound of its own. Past it: `LaneFull` at once. Four calls each of what one burst of
+/// [`CONTROL_QUEUE_FRAMES_MAX`] holds; a power of two, because it is a part of the calls' ids.
+pub const CALLS_WAITING_MAX: usize = 65_536;
+
 /// Calls of a peer on Control that may be running here at once. Past it: refused `Busy`.
 pub const CONTROL_HANDLERS_MAX: usize = 16_384;
 
@@ -293,4 +298,5 @@ const _: () = {
     assert!(CALLS_IN_FLIGHT_MAX * REPLY_FREE_BYTES_MAX <= 4 * MIB);
     assert!(CALL_SHARED_BYTES_MAX < CALL_BUDGET_BYTES);
     assert!(CALLS_IN_FLIGHT_MAX < CALL_ANSWERS_MAX);
+    assert!(CALLS_WAITING_MAX.is_power_of_two());
 };

@@ -5,6 +5,7 @@ mod bad_days;
 mod before_proof;
 mod both_dial;
 mod by_need;
+mod calls;
 mod clauses;
 mod commits;
 mod crashes;

@@ -116,14 +116,8 @@ pub(crate) async fn call(
     let Ok(_share) = timeout_at(deadline, budget).await else {
         return Err(Failure::Timeout);
     };
-    let mut frame = Frame::new(
-        FrameKind::Call,
-        Lane::Call,
-        request.method,
-        0,
-        request.body,
-    )
-    .for_group(request.group);
+    let mut frame = Frame::new(FrameKind::Call, Lane::Call, request.method, 0, request.body)
+        .for_group(request.group);
     frame.header.trace = request.trace;
     if size <= CALL_SHARED_BYTES_MAX {
         call_shared::exchange(link, frame, deadline).await

@@ -196,7 +196,10 @@ impl<'a> ServedCalls<'a> {
             match (frame.header.kind, frame.header.lane) {
                 (FrameKind::Call, Lane::Call) => {
                     let places = Arc::clone(&self.link.calls.answers);
-                    let place = self.place.take().or_else(|| places.try_acquire_owned().ok());
+                    let place = self
+                        .place
+                        .take()
+                        .or_else(|| places.try_acquire_owned().ok());
                     let Some(place) = place else { return Ok(()) };
                     if let Some(frame) = frames.pop_front() {
                         self.call(frame, place)?;

@@ -15,13 +15,13 @@ use super::connection::{Connection, Failure};
 use super::control::{LINK_ENDED, lane_full};
 use super::outbox::{Outbox, OutboxBounds, OutboxFull, Queued};
 use super::stream::{FrameReadError, FrameReader, ResetOnDrop};
-use super::waiting::{NoPlace, Outcome, WAITING_MAX, Waiting};
+use super::waiting::{NoPlace, Outcome, Waiting};
 use crate::Refusal;
 use crate::close::StreamCode;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::{
-    CALL_QUEUE_BYTES_MAX, CALL_QUEUE_FRAMES_MAX, CALL_WRITE_FRAMES_MAX, HELLO_LIMIT,
-    REPLY_FREE_BYTES_MAX,
+    CALL_QUEUE_BYTES_MAX, CALL_QUEUE_FRAMES_MAX, CALL_WRITE_FRAMES_MAX, CALLS_WAITING_MAX,
+    HELLO_LIMIT, REPLY_FREE_BYTES_MAX,
 };
 
 /// What waits to be written on the shared stream, and who waits for answers.
@@ -78,7 +78,7 @@ pub(super) async fn exchange(
     let ticket = waiting
         .begin(deadline, Some(outbox))
         .map_err(|none| match none {
-            NoPlace::Full => lane_full(link, Lane::Call, WAITING_MAX, "calls"),
+            NoPlace::Full => lane_full(link, Lane::Call, CALLS_WAITING_MAX, "calls"),
             NoPlace::Ended(reason) => link.cut(&reason),
         })?;
     frame.header.id = ticket.id();
@@ -121,9 +121,7 @@ async fn share(link: &Connection, send: SendStream, recv: RecvStream) -> String 
     let shared = &link.calls.shared;
     let mut opened = false;
     let depart = |frames: &mut Vec<Queued>| depart(shared, &mut opened, frames);
-    let writing = shared
-        .outbox
-        .write(link, Lane::Call, send.stream(), depart);
+    let writing = shared.outbox.write(link, Lane::Call, send.stream(), depart);
     tokio::pin!(writing);
     let reason = tokio::select! {
         reason = read_answers(link, &mut reader) => reason,

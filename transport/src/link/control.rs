@@ -16,13 +16,14 @@ use super::outbox::{Outbox, OutboxBounds, OutboxFull};
 use super::peer::Request;
 use super::serve::{Answer, answer, deadline};
 use super::stream::{FrameReadError, FrameReader};
-use super::waiting::{NoPlace, Outcome, WAITING_MAX, Waiting};
+use super::waiting::{NoPlace, Outcome, Waiting};
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameKind, Lane};
 use crate::limits::{
-    CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWERS_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_HANDLERS_MAX,
-    CONTROL_QUEUE_BYTES_MAX, CONTROL_QUEUE_FRAMES_MAX, CONTROL_WRITE_FRAMES_MAX,
+    CALLS_WAITING_MAX, CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWERS_MAX, CONTROL_BODY_BYTES_MAX,
+    CONTROL_HANDLERS_MAX, CONTROL_QUEUE_BYTES_MAX, CONTROL_QUEUE_FRAMES_MAX,
+    CONTROL_WRITE_FRAMES_MAX,
 };
 use crate::{Refusal, RefusalCode, UnreachableReason};
 
@@ -138,7 +139,7 @@ async fn exchange(
 
 fn no_place(link: &Connection, none: NoPlace) -> Failure {
     match none {
-        NoPlace::Full => lane_full(link, Lane::Control, WAITING_MAX, "calls"),
+        NoPlace::Full => lane_full(link, Lane::Control, CALLS_WAITING_MAX, "calls"),
         NoPlace::Ended(reason) => link.cut(&reason),
     }
 }

@@ -200,3 +200,98 @@ fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::frame::FrameKind;
+
+    impl Outbox {
+        pub(in crate::link) fn for_tests() -> Self {
+            Self::new(OutboxBounds {
+                frames: 16,
+                bytes: 100,
+                write_frames: 12,
+            })
+        }
+
+        /// What waits.
+        pub(in crate::link) fn taken(&self) -> Vec<Queued> {
+            let mut taken = Vec::new();
+            lock(&self.queue).take(usize::MAX, &mut taken);
+            taken
+        }
+    }
+
+    fn frame(size: usize) -> Frame {
+        let body = Bytes::from(vec![7; size]);
+        Frame::new(FrameKind::Call, Lane::Call, 0, 1, body)
+    }
+
+    #[test]
+    fn bounds_at_the_limit_and_one_past_it() {
+        let outbox = Outbox::for_tests();
+        for _ in 0..16 {
+            outbox.offer(frame(0)).unwrap();
+        }
+        let full = outbox.offer(frame(0)).unwrap_err();
+        assert_eq!((full.limit, full.unit), (16, "frames"));
+        assert_eq!(outbox.taken().len(), 16);
+
+        outbox.offer(frame(60)).unwrap();
+        let full = outbox.offer(frame(41)).unwrap_err();
+        assert_eq!((full.limit, full.unit), (100, "bytes"));
+        outbox.offer(frame(40)).unwrap();
+        // An answer is never refused.
+        outbox.push(frame(200), None);
+        assert_eq!(outbox.waiting(), (3, 300));
+        outbox.taken();
+        assert_eq!(outbox.waiting(), (0, 0));
+    }
+
+    /// Whoever is about to add a frame when the writer wakes joins its write.
+    #[tokio::test]
+    async fn frames_that_are_ready_together_leave_together() {
+        let outbox = Arc::new(Outbox::for_tests());
+        let adding = Arc::clone(&outbox);
+        tokio::spawn(async move {
+            adding.offer(frame(1)).unwrap();
+            // They run behind the writer, which is awake already.
+            for _ in 1..14 {
+                let adding = Arc::clone(&adding);
+                tokio::spawn(async move { adding.offer(frame(1)).unwrap() });
+            }
+        });
+        let mut batch = Vec::new();
+        assert!(outbox.gather(&mut batch).await);
+        assert_eq!(batch.len(), 12, "a write at its bound");
+        batch.clear();
+        assert!(outbox.gather(&mut batch).await);
+        assert_eq!(batch.len(), 2, "and the rest");
+    }
+
+    #[tokio::test]
+    async fn a_closed_outbox_ends_its_writer_behind_the_last_frame() {
+        let outbox = Outbox::for_tests();
+        let mut batch = Vec::new();
+        assert!(outbox.ready().now_or_never().is_none());
+        outbox.offer(frame(1)).unwrap();
+        outbox.close();
+        assert!(outbox.gather(&mut batch).await);
+        batch.clear();
+        assert!(!outbox.gather(&mut batch).await);
+    }
+
+    #[test]
+    fn a_burst_does_not_keep_its_memory() {
+        let outbox = Outbox::for_tests();
+        for _ in 0..2 * KEPT_FRAMES {
+            outbox.push(frame(0), None);
+        }
+        assert_eq!(outbox.taken().len(), 2 * KEPT_FRAMES);
+        assert_eq!(lock(&outbox.queue).frames.capacity(), 0);
+    }
+}

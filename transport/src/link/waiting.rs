@@ -17,13 +17,12 @@ use super::outbox::{Outbox, Queued};
 use super::serve::remaining_ms;
 use crate::Refusal;
 use crate::frame::{Frame, FrameKind, Lane};
+use crate::limits::CALLS_WAITING_MAX;
 
-/// The lower bits of an id are its place, the upper ones count the calls: 2^44 of them outlast every
+/// The lower bits of an id are its place, the upper ones count the calls: 2^48 of them outlast every
 /// connection.
-const PLACE_BITS: u32 = 20;
-
-/// Calls that may wait on one lane.
-pub(crate) const WAITING_MAX: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = CALLS_WAITING_MAX.trailing_zeros();
+const PLACE_MASK: u64 = CALLS_WAITING_MAX as u64 - 1;
 
 /// Places for which the table keeps its memory while nobody waits.
 const KEPT_PLACES: usize = 1_024;
@@ -41,7 +40,7 @@ pub(crate) enum Outcome {
 /// Why a call cannot wait here.
 #[derive(Debug)]
 pub(crate) enum NoPlace {
-    /// [`WAITING_MAX`] calls wait.
+    /// [`CALLS_WAITING_MAX`] calls wait.
     Full,
     /// The lane has ended, and why.
     Ended(Arc<str>),
@@ -145,7 +144,10 @@ impl Waiting {
     /// Fails the calls that the peer may be working on. Those that have not left go on.
     pub(crate) fn cut(&self, reason: &str) {
         let reason = Arc::from(reason);
-        self.settle_all(|place| place.under_way, |_| Outcome::Cut(Arc::clone(&reason)));
+        self.settle_all(
+            |place| place.under_way,
+            |_| Outcome::Cut(Arc::clone(&reason)),
+        );
     }
 
     /// Fails every call, now and from now on.
@@ -155,11 +157,7 @@ impl Waiting {
         self.settle_all(|_| true, |_| Outcome::Cut(Arc::clone(&reason)));
     }
 
-    fn settle_all(
-        &self,
-        chosen: impl Fn(&Place) -> bool,
-        outcome: impl Fn(&Place) -> Outcome,
-    ) {
+    fn settle_all(&self, chosen: impl Fn(&Place) -> bool, outcome: impl Fn(&Place) -> Outcome) {
         let mut woken = Vec::new();
         {
             let mut table = lock(&self.table);
@@ -204,7 +202,7 @@ impl Table {
         }
         let place = match self.free.pop() {
             Some(place) => place,
-            None if self.places.len() == WAITING_MAX => return Err(NoPlace::Full),
+            None if self.places.len() == CALLS_WAITING_MAX => return Err(NoPlace::Full),
             None => self.places.len(),
         };
         self.given += 1;
@@ -223,8 +221,9 @@ impl Table {
     }
 
     fn place(&mut self, id: u64) -> Option<&mut Place> {
-        let place = usize::try_from(id & (WAITING_MAX as u64 - 1)).ok()?;
-        self.places.get_mut(place).filter(|found| found.id == id)
+        self.places
+            .get_mut(place_of(id))
+            .filter(|found| found.id == id)
     }
 
     fn waiting(&mut self, id: u64) -> Option<&mut Place> {
@@ -239,13 +238,19 @@ impl Table {
         let under_way = place.under_way;
         place.id = 0;
         place.state = State::Waiting(None);
-        self.free.push((id & (WAITING_MAX as u64 - 1)) as usize);
+        self.free.push(place_of(id));
         if self.free.len() == self.places.len() && self.places.len() > KEPT_PLACES {
             // A burst does not keep its memory for ever.
             (self.places, self.free) = (Vec::new(), Vec::new());
         }
         under_way
     }
+}
+
+/// The place that an id names.
+fn place_of(id: u64) -> usize {
+    // The mask leaves what fits.
+    usize::try_from(id & PLACE_MASK).unwrap_or(usize::MAX)
 }
 
 impl Place {
@@ -308,5 +313,166 @@ impl Drop for Ticket<'_> {
             // At most one for each call that has left, so their number is bounded as that is.
             cancels.push(Frame::bare(FrameKind::Cancel, Lane::Call, self.id), None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn later() -> Instant {
+        Instant::now() + LIMIT
+    }
+
+    fn settle(waiting: &Waiting, id: u64, body: &'static str) {
+        waiting.settle(std::iter::once((
+            id,
+            Ok(Bytes::from_static(body.as_bytes())),
+        )));
+    }
+
+    fn answered(outcome: Option<Outcome>) -> Bytes {
+        match outcome {
+            Some(Outcome::Answered(Ok(body))) => body,
+            other => panic!("not answered: {other:?}"),
+        }
+    }
+
+    /// The frames of calls with these ids that leave.
+    fn leave(waiting: &Waiting, outbox: &Outbox, ids: &[u64]) -> Vec<Frame> {
+        for id in ids {
+            let frame = Frame::bare(FrameKind::Call, Lane::Call, *id);
+            outbox.offer(frame).unwrap();
+        }
+        let mut frames = outbox.taken();
+        waiting.depart(&mut frames);
+        frames.into_iter().map(|queued| queued.frame).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_answer_never_settles_a_newer_call() {
+        let waiting = Waiting::default();
+        let old = waiting.begin(later(), None).unwrap();
+        let old_id = old.id();
+        drop(old);
+        let newer = waiting.begin(later(), None).unwrap();
+        let id = newer.id();
+        assert_eq!(place_of(old_id), place_of(id), "the same place");
+        settle(&waiting, old_id, "old");
+        settle(&waiting, id + 1, "of another place");
+        settle(&waiting, 0, "of nobody");
+        let mut outcome = Box::pin(newer.outcome());
+        assert!(outcome.as_mut().now_or_never().is_none());
+        settle(&waiting, id, "new");
+        settle(&waiting, id, "again");
+        assert_eq!(answered(outcome.now_or_never()), "new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_call_ends_at_its_own_deadline() {
+        let waiting = Waiting::default();
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        // The sweep sleeps to the first of them when the earlier ones come.
+        let limits = [ms(5_000), ms(70), ms(300), ms(20), ms(70)];
+        let calls = limits.map(|limit| {
+            let ticket = waiting.begin(start + limit, None).unwrap();
+            async move {
+                let outcome = ticket.outcome().await;
+                assert!(matches!(outcome, Outcome::Late), "{outcome:?}");
+                start.elapsed()
+            }
+        });
+        let all = futures_util::future::join_all(calls);
+        let took = tokio::select! {
+            took = all => took,
+            () = waiting.sweep() => unreachable!("it never ends"),
+        };
+        assert_eq!(took, limits);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_answered_in_time_is_not_late() {
+        let waiting = Waiting::default();
+        let call = waiting.begin(later(), None).unwrap();
+        settle(&waiting, call.id(), "in time");
+        assert!(waiting.expire(later()).is_none());
+        assert_eq!(answered(call.outcome().now_or_never()), "in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_call_that_has_left_is_cancelled() {
+        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
+        let begin = || waiting.begin(later(), Some(&outbox)).unwrap();
+        let (unsent, sent, answered, late) = (begin(), begin(), begin(), begin());
+        let ids = [&sent, &answered, &late].map(Ticket::id);
+        let left = leave(&waiting, &outbox, &ids);
+        assert_eq!(left.len(), 3);
+        assert!(left.iter().all(|frame| frame.header.deadline_ms == 5_000));
+        settle(&waiting, answered.id(), "x");
+        drop((unsent, answered));
+        assert!(outbox.taken().is_empty());
+        drop(sent);
+        waiting.expire(later());
+        assert!(matches!(late.outcome().await, Outcome::Late));
+        let cancels = outbox.taken();
+        let cancels = cancels.iter().map(|queued| {
+            assert_eq!(queued.frame.header.kind, FrameKind::Cancel);
+            queued.frame.header.id
+        });
+        assert_eq!(cancels.collect::<Vec<_>>(), [ids[0], ids[2]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_or_late_does_not_leave() {
+        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
+        let given_up = waiting.begin(later(), None).unwrap().id();
+        let late = waiting.begin(Instant::now(), None).unwrap();
+        let fine = waiting.begin(later(), None).unwrap();
+        let left = leave(&waiting, &outbox, &[given_up, late.id(), fine.id()]);
+        let left: Vec<_> = left.iter().map(|frame| frame.header.id).collect();
+        assert_eq!(left, [fine.id()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_fails_what_has_left_and_an_end_fails_all() {
+        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
+        let (left, stays) = (
+            waiting.begin(later(), None).unwrap(),
+            waiting.begin(later(), None).unwrap(),
+        );
+        assert_eq!(leave(&waiting, &outbox, &[left.id()]).len(), 1);
+        waiting.cut("the stream");
+        let cut = |outcome: Option<Outcome>| match outcome {
+            Some(Outcome::Cut(reason)) => reason,
+            other => panic!("not cut: {other:?}"),
+        };
+        assert_eq!(&*cut(left.outcome().now_or_never()), "the stream");
+        let mut stays = Box::pin(stays.outcome());
+        assert!(stays.as_mut().now_or_never().is_none());
+        waiting.end("the link");
+        waiting.end("again");
+        assert_eq!(&*cut(stays.now_or_never()), "the link");
+        let refused = waiting.begin(later(), None).map(|ticket| ticket.id());
+        assert!(matches!(&refused, Err(NoPlace::Ended(reason)) if &**reason == "the link"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_at_the_limit_and_one_past_it() {
+        let waiting = Waiting::default();
+        let begin = || waiting.begin(later(), None);
+        let mut tickets: Vec<_> = (0..CALLS_WAITING_MAX).map(|_| begin().unwrap()).collect();
+        assert!(matches!(begin(), Err(NoPlace::Full)));
+        tickets.pop();
+        tickets.push(begin().unwrap());
+        drop(tickets);
+        assert_eq!(lock(&waiting.table).places.capacity(), 0, "memory is kept");
+        assert!(begin().is_ok());
     }
 }
