@@ -48,8 +48,8 @@ pub type SessionReplies = BoxStream<'static, Result<Bytes, Refusal>>;
 ///
 /// # Cancel safety
 ///
-/// A returned future or stream is dropped when the caller gave up (it reset its stream, or its
-/// deadline passed) and when the link is lost.
+/// A returned future or stream is dropped when the caller gave up (it cancelled the call, reset its
+/// stream, or its deadline passed) and when the link is lost.
 pub trait Service: Send + Sync + 'static {
     /// Answers one call of the Control or Call lane.
     ///

@@ -8,8 +8,8 @@ use super::reader::Reader;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, HELLO_BYTES_MAX};
 
 /// The version of the protocol that this code speaks, and the only one. 2: sessions are reported on
-/// (L7). There was no release of 1.
-pub const PROTOCOL_VERSION: u16 = 2;
+/// (L7). 3: calls share a stream (L6). There was no release of 1 and 2.
+pub const PROTOCOL_VERSION: u16 = 3;
 
 const MAGIC: [u8; 4] = *b"QCFT";
 const HELLO: u8 = 1;
@@ -364,7 +364,7 @@ mod tests {
     /// V1: these golden bytes, those of the frames, and what follows which frame are this version's.
     #[test]
     fn golden_version() {
-        assert_eq!(PROTOCOL_VERSION, 2);
+        assert_eq!(PROTOCOL_VERSION, 3);
     }
 
     /// H1: every field of the hello, in order.

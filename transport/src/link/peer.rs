@@ -26,8 +26,10 @@ pub enum CallLane {
     /// Small and urgent: at most 64 KiB, all groups on one stream. A call that is dropped is not
     /// cancelled at the peer, which forgets it at its deadline.
     Control,
-    /// Everything else: a stream of its own while it lasts. A call that is dropped resets it, and
-    /// the peer stops at once.
+    /// Everything else. Calls with a body of at most
+    /// [`CALL_SHARED_BYTES_MAX`](crate::limits::CALL_SHARED_BYTES_MAX) share one stream, on which a
+    /// large reply delays those behind it; a larger one has a stream of its own while it lasts. A call
+    /// that is dropped is cancelled, and the peer stops at once.
     Call,
 }
 

@@ -203,8 +203,8 @@ pub struct LinkStatus {
     /// Calls, requests and transfers of ours in flight, on the link and on what drains.
     pub in_flight: usize,
     /// Streams of the peer that are open on the link, each with a task here: sessions, transfers and
-    /// calls. Those of calls stay open between two of them, at most
-    /// [`CALL_STREAMS_IDLE_MAX`](crate::limits::CALL_STREAMS_IDLE_MAX).
+    /// calls. Those of calls stay open between two of them: the one that small calls share, and at most
+    /// [`CALL_STREAMS_IDLE_MAX`](crate::limits::CALL_STREAMS_IDLE_MAX) of large ones.
     pub peer_streams: usize,
     /// Those of them that carry appends: one for each group that the peer leads here and that was
     /// written to lately.
