@@ -15,6 +15,11 @@ use crate::limits::READ_CHUNK_BYTES_MAX;
 /// quinn's send buffer.
 const COPY_BYTES_MAX: usize = 4 * 1024;
 
+/// Chunks that a batch takes at once, each the part of the stream in one packet: 45 KiB in ordinary
+/// datagrams. One by one they would cost as many turns with the lock of the connection, on which its
+/// packets wait.
+const BATCH_CHUNKS: usize = 32;
+
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameReadError {
@@ -114,10 +119,17 @@ impl FrameReader {
         if !frames.is_empty() {
             return Ok(true);
         }
-        let chunk = self.stream.read_chunk(READ_CHUNK_BYTES_MAX, true).await?;
-        let goes_on = self.push(chunk)?;
+        let mut chunks = [const { Bytes::new() }; BATCH_CHUNKS];
+        let Some(count) = self.stream.read_chunks(&mut chunks).await? else {
+            self.assembler.finish()?;
+            return Ok(false);
+        };
+        for chunk in &mut chunks[..count] {
+            self.taken += chunk.len() as u64;
+            self.assembler.push(std::mem::take(chunk));
+        }
         self.take_whole(frames)?;
-        Ok(goes_on)
+        Ok(true)
     }
 
     fn take_whole(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), FrameError> {

@@ -153,7 +153,9 @@ impl Waiting {
     /// Fails every call, now and from now on.
     pub(crate) fn end(&self, reason: &str) {
         let reason: Arc<str> = Arc::from(reason);
-        lock(&self.table).ended.get_or_insert(Arc::clone(&reason));
+        lock(&self.table)
+            .ended
+            .get_or_insert_with(|| Arc::clone(&reason));
         self.settle_all(|_| true, |_| Outcome::Cut(Arc::clone(&reason)));
     }
 
