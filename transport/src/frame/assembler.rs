@@ -87,16 +87,15 @@ impl FrameAssembler {
                 limit,
             });
         }
-        let head = if traced {
-            HEADER_BYTES + TRACE_BYTES
+        if traced {
+            let Some(mut head) = self.pieces.take(HEADER_BYTES + TRACE_BYTES) else {
+                return Ok(None);
+            };
+            head.advance(HEADER_BYTES);
+            header.trace = take_trace(&head);
         } else {
-            HEADER_BYTES
-        };
-        let Some(mut head) = self.pieces.take(head) else {
-            return Ok(None);
-        };
-        head.advance(HEADER_BYTES);
-        header.trace = take_trace(&head);
+            self.pieces.skip(HEADER_BYTES);
+        }
         Ok(Some(header))
     }
 
@@ -141,6 +140,9 @@ impl Pieces {
 
     /// A copy of the first `N` bytes, if there are that many.
     fn peek<const N: usize>(&self) -> Option<[u8; N]> {
+        if let Some(bytes) = self.front.first_chunk() {
+            return Some(*bytes);
+        }
         if self.len < N {
             return None;
         }
@@ -149,6 +151,16 @@ impl Pieces {
         bytes[..from_front].copy_from_slice(&self.front[..from_front]);
         bytes[from_front..].copy_from_slice(&self.back[..N - from_front]);
         Some(bytes)
+    }
+
+    /// Passes over the first `size` bytes, if there are that many.
+    fn skip(&mut self, size: usize) {
+        if self.front.len() >= size {
+            self.front.advance(size);
+            self.len -= size;
+        } else {
+            self.take(size);
+        }
     }
 
     /// The first `size` bytes, if there are that many: a slice where one piece holds them all.

@@ -4,10 +4,12 @@
 //! lasts, from a pool of idle ones, because those behind it would wait for its bytes. To the other
 //! end both are the same (`call_serve.rs`).
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use quinn::{SendStream, WriteError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -109,12 +111,17 @@ pub(crate) async fn call(
     let Some(_counted) = Counted::new(&link.calls.in_flight, CALLS_IN_FLIGHT_MAX) else {
         return Err(lane_full(link, Lane::Call, CALLS_IN_FLIGHT_MAX, "calls"));
     };
-    let budget = async {
+    let mut budget = pin!(async {
         link.step_aside(SNAPSHOT_FLOOR / 5).await;
         link.call_budget.take(size).await
-    };
-    let Ok(_share) = timeout_at(deadline, budget).await else {
-        return Err(Failure::Timeout);
+    });
+    // As a rule there is nothing to wait for, and then no timer is made.
+    let _share = match budget.as_mut().now_or_never() {
+        Some(share) => share,
+        None => match timeout_at(deadline, budget).await {
+            Ok(share) => share,
+            Err(_) => return Err(Failure::Timeout),
+        },
     };
     let mut frame = Frame::new(FrameKind::Call, Lane::Call, request.method, 0, request.body)
         .for_group(request.group);
