@@ -179,7 +179,7 @@ async fn call(
         .await
 }
 
-/// H7, L3, L6: calls both ways, on Control and on streams of their own.
+/// H7, L3, L6: calls both ways, on Control and on Call.
 #[tokio::test]
 async fn calls_flow_both_ways_on_one_link() {
     let pair = pair().await;
