@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::PlaceLimits;
 use crate::limits;
 use crate::raft::RaftTiming;
+use crate::raft::limits::HEARTBEAT_WINDOW_MAX;
 
 /// The settings of a transport.
 ///
@@ -96,6 +97,11 @@ pub struct TransportConfig {
     /// An append session is given up when for this long, while a request is in flight, neither an
     /// answer came nor a byte that the peer has taken (5 s). A slow path or a slow disk is not a dead peer, so this is far above any heartbeat.
     pub append_stall_limit: Duration,
+    /// Heartbeats of all groups to one peer that are made within this time of the last that left are
+    /// gathered and leave together (2 ms, at most 10 ms); so do the answers. A heartbeat that finds
+    /// nothing under way leaves at once, so a lone read waits for nothing. 0 gathers only what is
+    /// ready at the same moment.
+    pub heartbeat_window: Duration,
     /// A snapshot is given up when for this long the receiver had something to do and not a byte of it
     /// moved (10 s). Waits for the node's own rate and for other snapshots do not count.
     pub snapshot_stall_limit: Duration,
@@ -150,6 +156,7 @@ impl Default for TransportConfig {
             frame_bytes_max: limits::FRAME_BODY_BYTES_MAX,
             entry_bytes_max: limits::ENTRY_BYTES_MAX,
             append_stall_limit: Duration::from_secs(5),
+            heartbeat_window: Duration::from_millis(2),
             snapshot_stall_limit: Duration::from_secs(10),
             snapshot_bytes_per_second: 0,
             snapshots_sent_max: limits::SNAPSHOTS_SENT_MAX,
@@ -284,6 +291,12 @@ impl TransportConfig {
             &self.dial_backoff_max,
             "at least dial_backoff_min",
         )?;
+        check(
+            self.heartbeat_window <= HEARTBEAT_WINDOW_MAX,
+            "heartbeat_window",
+            &self.heartbeat_window,
+            "at most 10 ms, because openraft waits for an answer for 3/4 of its heartbeat interval",
+        )?;
         let three = self.keep_alive.saturating_mul(3);
         check(
             (three..=IDLE_TIMEOUT_MAX).contains(&self.idle_timeout),
@@ -375,6 +388,10 @@ mod tests {
         assert_eq!(
             named(|c| c.datagram_bytes_max = 8_953),
             "datagram_bytes_max"
+        );
+        assert_eq!(
+            named(|c| c.heartbeat_window = HEARTBEAT_WINDOW_MAX + Duration::from_nanos(1)),
+            "heartbeat_window"
         );
         assert_eq!(named(|c| c.snapshots_sent_max = 0), "snapshots_sent_max");
         assert_eq!(named(|c| c.dials_max = 0), "dials_max");

@@ -194,8 +194,14 @@ impl TransportBuilder {
         drop(local.spawn(accept_loop(Arc::clone(&local))));
         drop(local.spawn(roster_loop(Arc::clone(&local))));
         drop(local.spawn(certificate_loop(Arc::clone(&local))));
+        #[cfg(feature = "serde")]
+        let heartbeats = crate::raft::heartbeat::Heartbeats::start(&local);
         Ok(Transport {
-            handle: TransportHandle { local },
+            handle: TransportHandle {
+                local,
+                #[cfg(feature = "serde")]
+                heartbeats,
+            },
         })
     }
 }

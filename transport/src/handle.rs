@@ -63,6 +63,9 @@ pub struct HandshakeStatus {
 #[derive(Clone, Debug)]
 pub struct TransportHandle {
     pub(crate) local: Arc<LocalNode>,
+    /// Those of all groups, which leave together.
+    #[cfg(feature = "serde")]
+    pub(crate) heartbeats: Arc<crate::raft::heartbeat::Heartbeats>,
 }
 
 impl TransportHandle {
@@ -143,7 +146,8 @@ impl TransportHandle {
     ///
     /// # Errors
     ///
-    /// [`AlreadyRegistered`] if the group has a service.
+    /// [`AlreadyRegistered`] if the group has a service. Group 2^64 - 2 has one from the start: the
+    /// node's own, for the heartbeats of all groups.
     pub fn register(
         &self,
         group: GroupId,

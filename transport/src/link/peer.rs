@@ -1,10 +1,13 @@
 //! A remote node as callers hold it: a handle, and what can be asked of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "serde")]
+use futures_util::FutureExt;
 use quicraft_certs::NodeId;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
@@ -291,6 +294,23 @@ impl Peer {
             }
         };
         Err(self.unreachable(group, reason))
+    }
+
+    /// Why a call would fail at once, if it would: without waiting, and without the network.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fails_at_once(&self, group: GroupId, deadline: Instant) -> Option<CallError> {
+        match self.link(group, deadline).now_or_never() {
+            Some(Ok(_)) | None => None,
+            Some(Err(error)) => Some(error),
+        }
+    }
+
+    /// The address of the link, or of the last dial.
+    #[cfg(feature = "serde")]
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let link = self.state.usable();
+        link.map(|link| link.address())
+            .or_else(|| *lock(&self.state.address))
     }
 
     pub(crate) fn unreachable(&self, group: GroupId, reason: UnreachableReason) -> CallError {

@@ -69,6 +69,27 @@ pub const APPEND_BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// served ask a thousand times a second then.
 pub const APPEND_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Heartbeats in one frame; one more begins another frame. 1,024: they are handed out in one go, in a
+/// millisecond at most, and a vote behind them waits no longer.
+pub const HEARTBEATS_PER_FRAME_MAX: usize = 1_024;
+
+/// Frames of heartbeats to one peer that have left and have no reply. Past it heartbeats are gathered
+/// until one has. 1,024: one every 2 ms, for longer than a heartbeat is waited for.
+pub const HEARTBEAT_FRAMES_MAX: usize = 1_024;
+
+/// Heartbeats to one peer that are gathered and have not left; one more is refused as `Unreachable`.
+/// A group has one at a time, so this is far above the groups of a node.
+pub const HEARTBEATS_GATHERED_MAX: usize = 65_536;
+
+/// Heartbeats of one peer that its groups here have not answered; one more is refused `Busy`. It also
+/// bounds the tasks that send late answers. A group has one or two, until its deadline.
+pub const HEARTBEATS_ANSWERED_MAX: usize = 65_536;
+
+/// Longest window in which heartbeats may be gathered. openraft waits for an answer for 3/4 of its
+/// heartbeat interval, which is 50 ms at the least that anybody uses; a window at each end must
+/// leave most of that to the network.
+pub const HEARTBEAT_WINDOW_MAX: Duration = Duration::from_millis(10);
+
 /// Longest dial backoff that is derived from a Raft configuration, however long its election is.
 pub const DERIVED_DIAL_BACKOFF_MAX: Duration = Duration::from_secs(5);
 

@@ -23,6 +23,8 @@ mod factory;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 #[cfg(feature = "serde")]
+pub(crate) mod heartbeat;
+#[cfg(feature = "serde")]
 mod network;
 #[cfg(feature = "serde")]
 mod snapshot;
@@ -51,7 +53,7 @@ pub use self::{
 
 /// The version of the messages in this folder, told in the handshake: a peer with another one is
 /// refused there.
-pub const RAFT_WIRE_VERSION: u16 = 2;
+pub const RAFT_WIRE_VERSION: u16 = 3;
 
 /// The codec of this build, told in the handshake: a peer with another one is refused there. 0 in a
 /// build without the feature `serde`, which has no Raft messages.

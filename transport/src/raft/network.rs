@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::entry::RaftEntry;
@@ -23,12 +23,13 @@ use tokio::time::Instant;
 
 use super::append::{AppendContext, AppendResult, Outage, pipeline};
 use super::errors::{Purpose, RaftCallError, Route};
-use super::limits::{APPEND_STALL_ROUND_TRIPS, CODEC_INPUT_BYTES_MAX};
+use super::heartbeat::HeartbeatClient;
+use super::limits::APPEND_STALL_ROUND_TRIPS;
 use super::snapshot::SnapshotIo;
 use super::snapshot_sending::SnapshotSending;
 use super::wire::{
-    AppendReply, AppendSplitter, FrameLimits, OversizedEntry, TransferReply, TransferRequest,
-    VoteReply, VoteRequestBody, encode, method,
+    FrameLimits, HeartbeatReply, OversizedEntry, TransferReply, TransferRequest, VoteReply,
+    VoteRequestBody, WireError, encode, encode_heartbeat, method,
 };
 use crate::link::{CallLane, LinkNeed, Peer, Request};
 use crate::{Event, GroupId, TransportHandle};
@@ -58,6 +59,10 @@ pub struct RaftNetwork<C: RaftTypeConfig, S> {
     /// Outlives the append sessions of this client.
     outage: Outage,
     lane: ClientLane,
+    /// Of a client for heartbeats.
+    heartbeats: Option<HeartbeatClient>,
+    /// Where a heartbeat is encoded, so that each costs no memory of its own.
+    scratch: BytesMut,
     snapshots: Arc<S>,
     config: PhantomData<fn() -> C>,
 }
@@ -76,6 +81,10 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             target,
             group,
         };
+        let heartbeats = peer
+            .as_ref()
+            .filter(|_| lane == ClientLane::Heartbeat)
+            .map(|peer| HeartbeatClient::new(&handle.heartbeats, peer, group));
         Self {
             handle,
             route,
@@ -83,6 +92,8 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             outage: Outage::of(peer.as_ref()),
             peer,
             lane,
+            heartbeats,
+            scratch: BytesMut::new(),
             snapshots,
             config: PhantomData,
         }
@@ -115,54 +126,61 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             .map_err(|error| self.route.rpc_error(purpose, &error))
     }
 
-    /// One append as a call of its own: a heartbeat.
+    /// One append: a heartbeat leaves with those of other groups.
     async fn heartbeat(
-        &self,
+        &mut self,
         request: AppendEntriesRequest<C>,
         limit: Duration,
     ) -> AppendResult<C> {
-        let wire = |error| RPCError::from(self.route.wire(error));
-        // The Control lane has its own limit on frames and says so; only entries are bounded here.
-        let limits = FrameLimits {
-            frame_bytes: usize::MAX,
-            ..self.frame_limits()
+        let Self {
+            peer: Some(peer),
+            heartbeats: Some(heartbeats),
+            route,
+            ..
+        } = self
+        else {
+            let Route { own, target, group } = self.route;
+            return Err(RaftCallError::NoPeer { target, own, group }.into());
         };
-        let mut frames = AppendSplitter::new(request, limits);
-        let frame = frames.next_frame().map_err(|error| wire(error.into()))?;
-        if let Some(entry) = frames.oversized() {
-            raise_oversized(&self.handle, self.peer()?, self.route.group, entry);
-            let Route { target, group, .. } = self.route;
-            return Err(RaftCallError::EntryTooLarge {
-                target,
-                group,
-                entry,
-            }
-            .into());
+        let route = *route;
+        if !request.entries.is_empty() {
+            // openraft sends none here; what has entries is no heartbeat, and goes as any append.
+            let peer = peer.clone();
+            let once = Box::pin(futures_util::stream::once(std::future::ready(request)));
+            let reply = self.replicate(&peer, once).next().await;
+            let Route { target, group, .. } = route;
+            return reply
+                .unwrap_or_else(|| Err(RaftCallError::SessionEnded { target, group }.into()));
         }
-        let Some(frame) = frame else {
-            let Route { target, group, .. } = self.route;
-            return Err(RaftCallError::SessionEnded { target, group }.into());
-        };
-        let reply = self
-            .call(Purpose::Heartbeat, method::HEARTBEAT, frame.body, limit)
-            .await?;
-        AppendReply::decode(&reply)
-            .and_then(|reply| reply.judge(frame.prev.as_ref(), frame.last.as_ref()))
+        let wire = |error: WireError| RPCError::from(route.wire(error));
+        let prev = request.prev_log_id.clone();
+        self.scratch.clear();
+        encode_heartbeat(request, route.own, &mut self.scratch)
+            .map_err(|error| wire(error.into()))?;
+        let sent = heartbeats.send(peer, &self.scratch, limit).await;
+        let reply = sent.map_err(|error| route.rpc_error(Purpose::Heartbeat, &error))?;
+        let reply = reply.ok_or_else(|| wire(WireError::Malformed("no frame of answers")))?;
+        HeartbeatReply::decode(&reply)
+            .and_then(|reply| reply.judge(prev))
             .map_err(wire)
     }
 
-    /// One call after the other, an answer for each; ends with the first that is not a success.
-    fn heartbeats<'s, In>(&'s self, input: In, limit: Duration) -> BoxStream<'s, AppendResult<C>>
+    /// One heartbeat after the other, an answer for each; ends with the first that is not a success.
+    fn heartbeats<'s, In>(
+        &'s mut self,
+        input: In,
+        limit: Duration,
+    ) -> BoxStream<'s, AppendResult<C>>
     where
         In: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
     {
         Box::pin(futures_util::stream::unfold(
-            Some(input),
-            move |input| async move {
-                let mut input = input?;
+            Some((self, input)),
+            move |state| async move {
+                let (this, mut input) = state?;
                 let request = input.next().await?;
-                let result = self.heartbeat(request, limit).await;
-                let more = matches!(result, Ok(Ok(_))).then_some(input);
+                let result = this.heartbeat(request, limit).await;
+                let more = matches!(result, Ok(Ok(_))).then_some((this, input));
                 Some((result, more))
             },
         ))
@@ -193,13 +211,6 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetwork<C, S> {
             outage: self.outage.clone(),
         };
         pipeline(input, sender, receiver, context)
-    }
-
-    fn frame_limits(&self) -> FrameLimits {
-        FrameLimits {
-            frame_bytes: CODEC_INPUT_BYTES_MAX,
-            entry_bytes: self.handle.config().entry_bytes_max,
-        }
     }
 
     /// How long a session may be without an answer and without a byte that the follower has taken.
@@ -302,13 +313,12 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> RaftNetworkV2<C> for RaftNe
     where
         In: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
     {
-        let this: &'s Self = self;
         // Never an error here: openraft waits out its backoff inside `input`, so a request must be
         // taken before anything is reported. Without a peer, every single call says so.
-        let replies = match (&this.peer, this.lane) {
-            (Some(peer), ClientLane::Append | ClientLane::Snapshot) => this.replicate(peer, input),
+        let replies = match (&self.peer, self.lane) {
+            (Some(peer), ClientLane::Append | ClientLane::Snapshot) => self.replicate(peer, input),
             (Some(_), ClientLane::Heartbeat) | (None, _) => {
-                this.heartbeats(input, option.soft_ttl())
+                self.heartbeats(input, option.soft_ttl())
             }
         };
         Box::pin(std::future::ready(Ok(replies)))

@@ -22,8 +22,8 @@ use tokio::sync::oneshot;
 
 use super::snapshot::{SnapshotIo, SnapshotKeeper, Spawn};
 use super::wire::{
-    AppendReply, TransferReply, TransferRequest, VoteReply, VoteRequestBody, WireError,
-    decode_append, encode, method, named_node,
+    AppendReply, HeartbeatReply, TransferReply, TransferRequest, VoteReply, VoteRequestBody,
+    WireError, decode_append, decode_heartbeat, encode, method, named_node,
 };
 use crate::link::TransferBody;
 use crate::service::{CallContext, Service, SessionReplies, SessionRequests};
@@ -118,21 +118,16 @@ where
     }
 
     async fn heartbeat(&self, context: &CallContext, body: &[u8]) -> Result<Bytes, Refusal> {
-        let request = self.append_request(context, body)?;
-        let prev = request.prev_log_id.clone();
-        let last = request
-            .entries
-            .last()
-            .map(openraft::entry::RaftEntry::log_id);
-        let last = last.or_else(|| prev.clone());
+        let from = context.from.node().get();
+        let request = decode_heartbeat::<C>(body, from).map_err(undecodable)?;
+        self.check_origin(context, &request.vote)?;
         let reply = match self.raft.append_entries(request).await.map_err(stopped)? {
-            AppendEntriesResponse::Success => AppendReply::<C>::Matched(last),
-            AppendEntriesResponse::PartialSuccess(log_id) => AppendReply::Matched(log_id),
-            AppendEntriesResponse::Conflict => match prev {
-                Some(prev) => AppendReply::Conflict(prev),
-                None => return Err(internal("a conflict with the beginning of the log")),
-            },
-            AppendEntriesResponse::HigherVote(vote) => AppendReply::HigherVote(vote),
+            AppendEntriesResponse::Success => HeartbeatReply::<C>::Matched,
+            AppendEntriesResponse::PartialSuccess(_) => {
+                return Err(internal("a part of nothing was appended"));
+            }
+            AppendEntriesResponse::Conflict => HeartbeatReply::Conflict,
+            AppendEntriesResponse::HigherVote(vote) => HeartbeatReply::HigherVote(vote),
         };
         reply.encode().map_err(internal)
     }

@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::leader_id_std;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
@@ -19,7 +20,7 @@ use crate::raft::testing::{
 };
 use crate::raft::wire::{
     AppendSplitter, FrameLimits, SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest,
-    SnapshotReply,
+    SnapshotReply, encode_heartbeat,
 };
 
 type TestService = RaftService<TestConfig, Machine, MemorySnapshots>;
@@ -111,6 +112,19 @@ fn frame(
         .body
 }
 
+/// A heartbeat of node `own`, in the short form where it has one.
+fn heartbeat(vote: VoteOf<TestConfig>, prev: Option<LogIdOf<TestConfig>>, own: u64) -> Bytes {
+    let request = AppendEntriesRequest::<TestConfig> {
+        vote,
+        prev_log_id: prev,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    let mut bytes = BytesMut::new();
+    encode_heartbeat(request, own, &mut bytes).unwrap();
+    bytes.freeze()
+}
+
 fn codes(replies: &[Result<Bytes, Refusal>]) -> Vec<Option<RefusalCode>> {
     replies
         .iter()
@@ -131,10 +145,8 @@ fn calls(named: u64) -> Vec<(u16, Bytes)> {
     let vote = vote.unwrap();
     let transfer = TransferLeaderRequest::<TestConfig>::new(leader_vote(5, named), 2, None);
     vec![
-        (
-            method::HEARTBEAT,
-            frame(leader_vote(5, named), None, Vec::new()),
-        ),
+        // In the form that says whose it is.
+        (method::HEARTBEAT, heartbeat(leader_vote(5, named), None, 0)),
         (method::VOTE, vote.clone()),
         (method::PRE_VOTE, vote),
         (
@@ -200,6 +212,16 @@ impl Follower {
         let reply = self.call(from, method::SNAPSHOT_OFFER, question).await;
         reply.map(|reply| SnapshotOfferReply::decode(&reply).unwrap())
     }
+}
+
+/// R16: the short form names nobody, and counts as its sender's.
+#[tokio::test(start_paused = true)]
+async fn a_short_heartbeat_is_its_senders() {
+    let follower = Follower::start().await;
+    // As node 1 would send it, from node 3: no leader but node 3 comes of it.
+    let short = heartbeat(leader_vote(5, 1), None, 1);
+    follower.call(3, method::HEARTBEAT, short).await.unwrap();
+    assert_eq!(follower.vote(), leader_vote(5, 3));
 }
 
 /// R13: a message counts only from whom it names.
@@ -278,17 +300,24 @@ async fn a_conflict_and_a_higher_vote_end_the_session() {
     assert_eq!(replies, expected);
 
     let old = frame(leader_vote(2, 4), None, Vec::new());
-    let replies = follower.session(4, vec![old.clone()]).await;
+    let replies = follower.session(4, vec![old]).await;
     assert_eq!(
         replies.iter().map(matched).collect::<Vec<_>>(),
         [AppendReply::HigherVote(vote)]
     );
     // The same two answers to heartbeats.
+    let answer = |reply: Result<Bytes, Refusal>| {
+        HeartbeatReply::<TestConfig>::decode(&reply.unwrap()).unwrap()
+    };
+    let old = heartbeat(leader_vote(2, 4), None, 4);
     let reply = follower.call(4, method::HEARTBEAT, old).await;
-    assert_eq!(matched(&reply), AppendReply::HigherVote(vote));
-    let probe = frame(vote, Some(log_id(3, 1, 9)), Vec::new());
+    assert_eq!(answer(reply), HeartbeatReply::HigherVote(vote));
+    let probe = heartbeat(vote, Some(log_id(3, 1, 9)), 1);
     let reply = follower.call(1, method::HEARTBEAT, probe).await;
-    assert_eq!(matched(&reply), AppendReply::Conflict(log_id(3, 1, 9)));
+    assert_eq!(answer(reply), HeartbeatReply::Conflict);
+    let known = heartbeat(vote, Some(log_id(3, 1, 0)), 1);
+    let reply = follower.call(1, method::HEARTBEAT, known).await;
+    assert_eq!(answer(reply), HeartbeatReply::Matched);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,10 +24,10 @@ const LENGTH_BYTES: usize = 4;
 /// What stands before the entries.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
-struct AppendHead<C: RaftTypeConfig> {
-    vote: VoteOf<C>,
-    prev_log_id: Option<LogIdOf<C>>,
-    leader_commit: Option<LogIdOf<C>>,
+pub(super) struct AppendHead<C: RaftTypeConfig> {
+    pub(super) vote: VoteOf<C>,
+    pub(super) prev_log_id: Option<LogIdOf<C>>,
+    pub(super) leader_commit: Option<LogIdOf<C>>,
 }
 
 /// How large a frame and an entry may be for the peer that they are for.

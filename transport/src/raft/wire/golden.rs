@@ -12,12 +12,13 @@ use openraft::type_config::alias::{SnapshotMetaOf, StoredMembershipOf, VoteOf};
 use openraft::{BasicNode, Membership};
 
 use super::super::codec::{Codec, RaftCodec};
+use super::super::heartbeat::HEARTBEATS;
 use super::super::snapshot::Offer;
 use super::super::testing::{TestConfig, entry, leader_vote, log_id};
 use super::super::{CODEC_ID, RAFT_WIRE_VERSION};
 use super::*;
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
@@ -36,7 +37,7 @@ const LIMITS: FrameLimits = FrameLimits {
 /// R4, V1: the numbers of versions and methods.
 #[test]
 fn versions() {
-    assert_eq!(RAFT_WIRE_VERSION, 2);
+    assert_eq!(RAFT_WIRE_VERSION, 3);
     assert_eq!((RaftCodec::ID, CODEC_ID), (1, 1));
     assert_eq!(
         [
@@ -50,6 +51,8 @@ fn versions() {
         ],
         [1, 2, 3, 4, 5, 6, 7]
     );
+    assert_eq!([method::BEATS, method::LATE_ANSWERS], [1, 2]);
+    assert_eq!(HEARTBEATS.get(), 0xffff_ffff_ffff_fffe);
 }
 
 /// R6, R7: an append frame.

@@ -8,12 +8,17 @@
 //! asserts of them, because bytes from a peer must not panic a Raft core.
 
 mod append;
+pub(crate) mod beats;
+mod heartbeat;
 mod snapshot;
 mod transfer;
+mod varint;
 mod vote;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod heartbeat_golden;
 
 use bytes::{Bytes, BytesMut};
 use openraft::type_config::alias::VoteOf;
@@ -25,6 +30,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::append::{
     AppendFrame, AppendReply, AppendSplitter, FrameLimits, OversizedEntry, decode_append,
 };
+pub(crate) use self::heartbeat::{HeartbeatReply, decode_heartbeat, encode_heartbeat};
 pub(crate) use self::snapshot::{
     SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest, SnapshotReply,
 };
@@ -37,7 +43,7 @@ use super::codec::{Codec, CodecError, RaftCodec};
 pub(crate) mod method {
     /// A session of append frames.
     pub(crate) const APPEND: u16 = 1;
-    /// One append frame without entries, as a call of the Control lane.
+    /// An append without entries; it travels with those of other groups.
     pub(crate) const HEARTBEAT: u16 = 2;
     /// A vote, as a call of the Control lane.
     pub(crate) const VOTE: u16 = 3;
@@ -49,6 +55,11 @@ pub(crate) mod method {
     pub(crate) const SNAPSHOT: u16 = 6;
     /// What the receiver has kept of a snapshot, as a call of the Control lane.
     pub(crate) const SNAPSHOT_OFFER: u16 = 7;
+
+    /// A frame of heartbeats of all groups, as a call of the Control lane to the node.
+    pub(crate) const BEATS: u16 = 1;
+    /// Answers to one that come after its reply, as a call of the Control lane to the node.
+    pub(crate) const LATE_ANSWERS: u16 = 2;
 }
 
 /// Why bytes are not the message that they should be.
