@@ -387,7 +387,8 @@ async fn a_peer_that_is_slow_costs_no_task_for_each_group() {
         );
         pair.held.send_replace(BTreeSet::new());
     };
-    let (answers, ()) = tokio::join!(beats, watched);
+    let both = timeout(LIMIT, async { tokio::join!(beats, watched) });
+    let (answers, ()) = both.await.unwrap();
     assert!(answers.iter().all(is_matched));
 }
 
