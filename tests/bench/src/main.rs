@@ -5,6 +5,7 @@ mod bulk;
 mod eviction;
 mod file_machine;
 mod handshake_flood;
+mod heartbeats;
 mod memory;
 mod mixed;
 mod pair;
@@ -36,6 +37,8 @@ enum Measurement {
     Bulk(bulk::Options),
     /// How late heartbeats are beside a snapshot and beside large batches; and gRPC's.
     Mixed(mixed::Options),
+    /// Heartbeats of 1 to 10,000 groups beside gRPC: CPU, datagrams, memory of an idle group.
+    Heartbeats(heartbeats::Options),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -72,6 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::Rpc(options) => comparing()?.block_on(rpc::run(options)),
         Measurement::Bulk(options) => comparing()?.block_on(bulk::run(options)),
         Measurement::Mixed(options) => comparing()?.block_on(mixed::run(options)),
+        Measurement::Heartbeats(options) => comparing()?.block_on(heartbeats::run(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))

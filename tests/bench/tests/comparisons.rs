@@ -87,3 +87,22 @@ fn heartbeats_beside_loads_are_compared() {
         }
     }
 }
+
+#[test]
+fn heartbeats_of_many_groups_are_compared() {
+    let report = report(&["heartbeats", "--seconds", "0.3", "--rounds", "1"]);
+    for key in [
+        "/cpu_10000_vs_tonic",
+        "/datagrams_1000_vs_100",
+        "/bytes_per_idle_group",
+    ] {
+        assert_figure(&report, key);
+    }
+    for peer in ["quicraft", "tonic", "driver"] {
+        for groups in [1, 100, 1_000, 10_000] {
+            for figure in ["heartbeats_per_second", "cpu_us_per_heartbeat"] {
+                assert_figure(&report, &format!("/medians/{peer}/{groups}/{figure}"));
+            }
+        }
+    }
+}

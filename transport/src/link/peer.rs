@@ -245,6 +245,8 @@ impl Peer {
             lost_packets: stats.as_ref().map_or(0, |stats| stats.path.lost_packets),
             sent_bytes: stats.as_ref().map_or(0, |stats| stats.udp_tx.bytes),
             received_bytes: stats.as_ref().map_or(0, |stats| stats.udp_rx.bytes),
+            sent_datagrams: stats.as_ref().map_or(0, |stats| stats.udp_tx.datagrams),
+            received_datagrams: stats.as_ref().map_or(0, |stats| stats.udp_rx.datagrams),
             lanes: state.counters.status(),
             in_flight,
             peer_streams: link.map_or(0, Connection::peer_streams),

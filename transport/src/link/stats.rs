@@ -198,6 +198,10 @@ pub struct LinkStatus {
     pub sent_bytes: u64,
     /// UDP bytes received on this link.
     pub received_bytes: u64,
+    /// UDP datagrams sent on this link.
+    pub sent_datagrams: u64,
+    /// UDP datagrams received on this link.
+    pub received_datagrams: u64,
     /// What each lane carried.
     pub lanes: Vec<LaneStatus>,
     /// Calls, requests and transfers of ours in flight, on the link and on what drains.

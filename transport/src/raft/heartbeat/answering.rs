@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, CatchUnwind};
@@ -29,19 +30,18 @@ use crate::service::{CallContext, Service};
 use crate::{GroupId, NodeId, Refusal, RefusalCode};
 
 /// The node's own service for heartbeats of all groups.
-pub(super) struct HeartbeatService {
+struct HeartbeatService {
     heartbeats: Arc<Heartbeats>,
     /// The node keeps its services; this one does not keep the node.
     local: Weak<LocalNode>,
 }
 
-impl HeartbeatService {
-    pub(super) fn new(heartbeats: Arc<Heartbeats>, local: &Arc<LocalNode>) -> Arc<dyn Service> {
-        Arc::new(Self {
-            heartbeats,
-            local: Arc::downgrade(local),
-        })
-    }
+/// The service of a node. It keeps the node's heartbeats, not the node.
+pub(super) fn service(heartbeats: Arc<Heartbeats>, local: &Arc<LocalNode>) -> Arc<dyn Service> {
+    Arc::new(HeartbeatService {
+        heartbeats,
+        local: Arc::downgrade(local),
+    })
 }
 
 impl Service for HeartbeatService {
@@ -97,7 +97,7 @@ struct Frame {
 }
 
 impl Frame {
-    async fn answer(self, body: Bytes, window: std::time::Duration) -> Result<Bytes, Refusal> {
+    async fn answer(self, body: Bytes, window: Duration) -> Result<Bytes, Refusal> {
         let (number, rest) = beats::number(&body).map_err(undecodable)?;
         let heartbeats = beats::heartbeats(rest).map_err(undecodable)?;
         let mut answers = Answers::default();
@@ -247,7 +247,7 @@ impl Answers {
 }
 
 /// Sends what the reply did not have, as it comes.
-async fn send_late(frame: Frame, mut answers: Answers, number: u64, window: std::time::Duration) {
+async fn send_late(frame: Frame, mut answers: Answers, number: u64, window: Duration) {
     let Frame { local, context, .. } = frame;
     let state = local.peer(context.from.node());
     let peer = Peer::new(local, state);

@@ -74,12 +74,7 @@ impl HeartbeatClient {
         }
     }
 
-    fn push(
-        &mut self,
-        peer: &Peer,
-        body: &[u8],
-        deadline: Instant,
-    ) -> Result<Waiting<'_>, CallError> {
+    fn push(&self, peer: &Peer, body: &[u8], deadline: Instant) -> Result<Waiting<'_>, CallError> {
         let (pushed, unkept) = {
             let mut gatherer = lock(&self.heartbeats.gatherer);
             let pushed = gatherer.push(self.place, self.group, body, deadline);

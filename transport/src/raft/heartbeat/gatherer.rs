@@ -283,10 +283,12 @@ impl Gatherer {
         }
         let open = self.left_at.map_or(now, |left| left + self.window);
         let room = under_way < HEARTBEAT_FRAMES_MAX;
-        if room && !self.gathering.is_empty() && (open <= now || self.gathering.len() > 1) {
-            if let Some(departure) = self.depart(now) {
-                return Step::Send(departure);
-            }
+        let due = open <= now || self.gathering.len() > 1;
+        if room
+            && due
+            && let Some(departure) = self.depart(now)
+        {
+            return Step::Send(departure);
         }
         let opening = (room && !self.gathering.is_empty()).then_some(open);
         let frames = self.sent.values().chain(&self.gathering);

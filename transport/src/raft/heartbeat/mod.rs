@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use self::answering::HeartbeatService;
 use self::gatherer::Gatherer;
 use super::limits::HEARTBEATS_ANSWERED_MAX;
 use crate::link::{LocalNode, lock};
@@ -55,7 +54,7 @@ impl Heartbeats {
             first_number,
             peers: Mutex::default(),
         });
-        let service = HeartbeatService::new(Arc::clone(&heartbeats), local);
+        let service = answering::service(Arc::clone(&heartbeats), local);
         // Nobody was here before: the node has only just been made.
         local.add_service(HEARTBEATS, &service);
         heartbeats
