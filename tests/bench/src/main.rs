@@ -2,6 +2,7 @@
 
 mod add_node;
 mod bulk;
+mod cluster;
 mod eviction;
 mod file_machine;
 mod handshake_flood;
@@ -12,8 +13,10 @@ mod pair;
 mod peers;
 mod report;
 mod rpc;
+mod scale;
 mod snapshot_memory;
 mod snapshot_resume;
+mod wan;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +32,8 @@ struct Arguments {
 enum Measurement {
     /// What it takes to take a node into 1,000 idle groups, beside one group alone.
     AddNode(add_node::Options),
+    /// Writes per second of three nodes over a function call, Quicraft and gRPC.
+    Cluster(cluster::Options),
     /// How long a link lives on when its peer was removed, suspended or revoked, or has expired.
     Eviction(eviction::Options),
     /// Small calls beside gRPC, TLS over TCP and bare quinn: calls a second, latency, CPU.
@@ -39,6 +44,11 @@ enum Measurement {
     Mixed(mixed::Options),
     /// Heartbeats of 1 to 10,000 groups beside gRPC: CPU, datagrams, memory of an idle group.
     Heartbeats(heartbeats::Options),
+    /// What full meshes of 3 to 33 nodes cost: links, tasks, memory of an idle link, time.
+    Scale(scale::Options),
+    /// One mesh of `scale`; started by it.
+    #[command(hide = true)]
+    ScaleMesh(scale::MeshOptions),
     /// The resident memory of sender and receiver while a snapshot travels between two processes.
     SnapshotMemory(snapshot_memory::Options),
     /// One of the two processes of `snapshot-memory`; started by it.
@@ -49,6 +59,8 @@ enum Measurement {
     /// One of the two processes of `snapshot-resume`; started by it.
     #[command(hide = true)]
     SnapshotResumeNode(snapshot_resume::NodeOptions),
+    /// Commits of three nodes 20 to 200 ms apart, with losses, in virtual time.
+    Wan(wan::Options),
     /// What 5,000 handshakes that nobody finishes cost a node, and whether a real peer gets in.
     HandshakeFlood(handshake_flood::Options),
     /// The node of `handshake-flood`; started by it.
@@ -71,11 +83,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     match Arguments::parse().measurement {
         Measurement::AddNode(options) => runtime.block_on(add_node::run(options)),
+        Measurement::Cluster(options) => comparing()?.block_on(cluster::run(options)),
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
         Measurement::Rpc(options) => comparing()?.block_on(rpc::run(options)),
         Measurement::Bulk(options) => comparing()?.block_on(bulk::run(options)),
         Measurement::Mixed(options) => comparing()?.block_on(mixed::run(options)),
         Measurement::Heartbeats(options) => comparing()?.block_on(heartbeats::run(options)),
+        Measurement::Scale(options) => comparing()?.block_on(scale::run(options)),
+        Measurement::ScaleMesh(options) => comparing()?.block_on(scale::run_mesh(options)),
         Measurement::SnapshotMemory(options) => runtime.block_on(snapshot_memory::run(options)),
         Measurement::SnapshotMemoryNode(options) => {
             runtime.block_on(snapshot_memory::run_node(options))
@@ -84,6 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Measurement::SnapshotResumeNode(options) => {
             runtime.block_on(snapshot_resume::run_node(options))
         }
+        Measurement::Wan(options) => wan::run(&options),
         Measurement::HandshakeFlood(options) => runtime.block_on(handshake_flood::run(options)),
         Measurement::HandshakeFloodNode(options) => {
             runtime.block_on(handshake_flood::run_node(options))

@@ -3,13 +3,14 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::stream::{self, Stream, StreamExt};
+use quicraft_certs::{Authority, IssuedNode};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::client;
@@ -91,6 +92,40 @@ impl Decoder for Raw {
     }
 }
 
+/// What every node answers with.
+pub(crate) fn server(authority: &Authority, node: &IssuedNode) -> Result<Server, Failure> {
+    // tonic asks the process for it; whoever was first has set the same one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(node.certificate_pem(), node.key_pem()))
+        .client_ca_root(Certificate::from_pem(authority.root_pem()));
+    Ok(Server::builder()
+        .tls_config(tls)?
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX))
+}
+
+/// What a node asks another one through, which has this name in its certificate.
+pub(crate) fn endpoint(
+    authority: &Authority,
+    node: &IssuedNode,
+    address: SocketAddr,
+    name: String,
+) -> Result<Endpoint, Failure> {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority.root_pem()))
+        .identity(Identity::from_pem(node.certificate_pem(), node.key_pem()))
+        .domain_name(name);
+    Ok(Endpoint::from_shared(format!("https://{address}"))?
+        .tls_config(tls)?
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX))
+}
+
 // --- The node that answers ------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug)]
@@ -160,39 +195,16 @@ pub(crate) struct Tonic {
 
 impl Tonic {
     pub(crate) async fn start(nodes: &Nodes) -> Result<Self, Failure> {
-        // tonic asks the process for it; whoever was first has set the same one.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let root = || Certificate::from_pem(nodes.authority.root_pem());
-        let answers = Identity::from_pem(nodes.answers.certificate_pem(), nodes.answers.key_pem());
-        let asks = Identity::from_pem(nodes.asks.certificate_pem(), nodes.asks.key_pem());
         let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
-        let server = Server::builder()
-            .tls_config(
-                ServerTlsConfig::new()
-                    .identity(answers)
-                    .client_ca_root(root()),
-            )?
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES_MAX)
-            .max_concurrent_streams(STREAMS_MAX);
+        let mut server = server(&nodes.authority, &nodes.answers)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             if let Err(error) = server.serve_with_incoming(Answers, incoming).await {
                 eprintln!("tonic: the node that answers: {error}");
             }
         });
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(root())
-            .identity(asks)
-            .domain_name(Nodes::server_name());
-        let channel = Endpoint::from_shared(format!("https://{address}"))?
-            .tls_config(tls)?
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES_MAX)
+        let channel = endpoint(&nodes.authority, &nodes.asks, address, Nodes::server_name())?
             .connect()
             .await?;
         Ok(Self {
