@@ -197,7 +197,7 @@ impl Tonic {
     pub(crate) async fn start(nodes: &Nodes) -> Result<Self, Failure> {
         let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
-        let mut server = server(&nodes.authority, &nodes.answers)?;
+        let server = server(&nodes.authority, &nodes.answers)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             if let Err(error) = server.serve_with_incoming(Answers, incoming).await {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 
-pub(crate) use self::client::{GrpcClient, GrpcFactory};
+pub(crate) use self::client::GrpcFactory;
 use self::service::{Groups, RaftGrpc};
 use super::network::{GroupRaft, Network};
 use crate::pair::Failure;
@@ -60,7 +60,7 @@ impl Network for Grpc {
             addresses.insert(node, incoming.local_addr()?);
             let served: &Groups = groups.entry(node).or_default();
             let service = RaftGrpc::new(Arc::clone(served));
-            let mut server = server(&authority, certificate)?;
+            let server = server(&authority, certificate)?;
             servers.spawn(async move {
                 if let Err(error) = server.serve_with_incoming(service, incoming).await {
                     eprintln!("tonic: node {node}: {error}");
