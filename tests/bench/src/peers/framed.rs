@@ -83,11 +83,6 @@ impl Pending {
         })
     }
 
-    /// Whether more than one call waits, or will.
-    fn is_shared(&self) -> bool {
-        self.with(|waiting| waiting.slots.len() - waiting.free.len() > 1)
-    }
-
     /// Fails every call that waits, and all later ones.
     pub(crate) fn close(&self) {
         self.with(|waiting| {
@@ -127,20 +122,13 @@ impl FramedCaller {
 
 /// What the writer takes.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    taken: mpsc::Receiver<Outgoing>,
-    pending: Pending,
-}
+pub(crate) struct Queue(mpsc::Receiver<Outgoing>);
 
 /// The two ends of the queue to the writer.
 pub(crate) fn queue(pending: &Pending) -> (FramedCaller, Queue) {
     let (queue, taken) = mpsc::channel(QUEUE_FRAMES_MAX);
-    let caller = FramedCaller {
-        queue,
-        pending: pending.clone(),
-    };
     let pending = pending.clone();
-    (caller, Queue { taken, pending })
+    (FramedCaller { queue, pending }, Queue(taken))
 }
 
 /// What leaves in one write: small frames joined, or the head of a large one and its bytes, which are
@@ -155,7 +143,7 @@ impl Queue {
     /// Waits for a frame, lets others join it, and takes all that are there. `None` when all callers
     /// are gone.
     pub(crate) async fn gather<const HEADER: usize>(&mut self) -> Option<Batch> {
-        let first = self.taken.recv().await?;
+        let first = self.0.recv().await?;
         let mut batch = Batch {
             joined: BytesMut::with_capacity(4 * 1024),
             bulk: None,
@@ -163,15 +151,10 @@ impl Queue {
         if !batch.add::<HEADER>(first) {
             return Some(batch);
         }
-        // So that callers that are ready now are in this write and not in one of their own. One that
-        // is alone would wait for nothing.
-        if self.pending.is_shared() {
-            tokio::task::yield_now().await;
-        }
+        // So that callers that are ready now are in this write and not in one of their own.
+        tokio::task::yield_now().await;
         while batch.joined.len() < WRITE_BYTES_MAX {
-            let Ok(next) = self.taken.try_recv() else {
-                break;
-            };
+            let Ok(next) = self.0.try_recv() else { break };
             if !batch.add::<HEADER>(next) {
                 break;
             }
