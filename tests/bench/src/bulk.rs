@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -184,10 +185,12 @@ type All = BTreeMap<Way, Figures>;
 
 /// Lets each way carry the snapshot in each round, and compares.
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let peers = Peers::start().await?;
+    let peers = Arc::new(Peers::start().await?);
     let carry = async |way: Way, mib: u64| {
-        let carried = timeout(LIMIT, peers.carry(way, mib)).await;
-        let carried = carried.map_err(PeerFailure::from).flatten();
+        let peers = Arc::clone(&peers);
+        // On the workers: the thread of `main` would be one more.
+        let carrying = tokio::spawn(async move { peers.carry(way, mib).await });
+        let carried = timeout(LIMIT, carrying).await??;
         carried.map_err(|error| Failure::from(format!("{way}: {error}")))
     };
     for way in &options.ways {
