@@ -87,9 +87,13 @@ pub(crate) async fn carry<C: Carrier>(
     match load {
         Load::Idle => {}
         Load::Snapshot => {
-            while !stop.load(Ordering::Relaxed) {
+            // One at least, so that there is a rate.
+            loop {
                 carrier.snapshot(SNAPSHOT_MIB).await?;
                 bytes += SNAPSHOT_MIB * MIB;
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
             }
         }
         Load::Append => {

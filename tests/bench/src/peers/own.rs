@@ -131,6 +131,8 @@ impl OwnCaller {
         let (mut sender, mut receiver) = self.peer.session(GROUP, 0, CALL_LIMIT);
         let size = batch.len() as u64;
         let sending = async move {
+            // One at least, so that there is a rate.
+            sender.send(batch.clone()).await?;
             while !stop.load(Ordering::Relaxed) {
                 sender.send(batch.clone()).await?;
             }

@@ -245,7 +245,10 @@ impl TonicCaller {
         stop: Arc<AtomicBool>,
     ) -> Result<u64, PeerFailure> {
         let size = batch.len();
-        let goes_on = move |_: &Bytes| ready(!stop.load(Ordering::Relaxed));
+        let mut first = true;
+        // One at least, so that there is a rate.
+        let goes_on =
+            move |_: &Bytes| ready(std::mem::take(&mut first) || !stop.load(Ordering::Relaxed));
         let told = self.stream(size, stream::repeat(batch).take_while(goes_on));
         Ok(u64::from_be_bytes(told.await?.as_ref().try_into()?))
     }
