@@ -162,7 +162,7 @@ impl TransportBuilder {
         let tls = |error: quic::QuicSetupError| StartError::Tls(error.to_string());
         let quic = quic::QuicSetup::new(&self.credentials, &self.config).map_err(tls)?;
         let incarnation = self.incarnation.unwrap_or_else(Incarnation::unordered);
-        let endpoint_config = quic::endpoint_config(&incarnation);
+        let endpoint_config = quic::endpoint_config(&incarnation, &self.config);
         let entered = runtime.enter();
         let (socket, driver, shortage) = open_socket(self.socket, &self.config)?;
         let tasks = TaskTracker::new();

@@ -149,8 +149,13 @@ async fn up(transport: &Transport, peer: u64) {
 }
 
 async fn pair() -> Pair {
+    pair_with(&TransportConfig::default()).await
+}
+
+async fn pair_with(config: &TransportConfig) -> Pair {
     let authority = Authority::new(ClusterName::new("test.example").unwrap()).unwrap();
-    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    let start = |node| start_with(&authority, node, config.clone());
+    let (one, two) = (start(1), start(2));
     let serving = [
         one.register(GROUP, Arc::new(Echo)).unwrap(),
         two.register(GROUP, Arc::new(Echo)).unwrap(),
@@ -308,6 +313,22 @@ async fn a_transfer_arrives_whole() {
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::Source { .. }), "{error}");
+}
+
+/// Both the largest datagram that this end looks for and the largest that the other one takes follow
+/// the setting; quinn's own bound of the second is 1,472 bytes.
+#[tokio::test]
+async fn datagrams_grow_to_what_is_set_where_the_path_carries_it() {
+    let mut config = TransportConfig::default();
+    config.datagram_bytes_max = 8_952;
+    let pair = pair_with(&config).await;
+    let grown = async {
+        while pair.one.peer(id(2)).status().datagram_bytes != Some(8_952) {
+            let body = Bytes::from_static(b"look again");
+            call(&pair.one, 2, CallLane::Call, 0, body).await.unwrap();
+        }
+    };
+    timeout(LIMIT, grown).await.expect("datagrams that grow");
 }
 
 /// L4: going away.

@@ -242,6 +242,7 @@ impl Peer {
             epoch: link.map(Connection::epoch),
             rtt: link.map(Connection::rtt),
             congestion_window: stats.as_ref().map(|stats| stats.path.cwnd),
+            datagram_bytes: stats.as_ref().map(|stats| stats.path.current_mtu),
             lost_packets: stats.as_ref().map_or(0, |stats| stats.path.lost_packets),
             sent_bytes: stats.as_ref().map_or(0, |stats| stats.udp_tx.bytes),
             received_bytes: stats.as_ref().map_or(0, |stats| stats.udp_rx.bytes),

@@ -175,7 +175,10 @@ fn server_tls(
 /// The endpoint's keys. Both are the same in every run of a persisted incarnation, so that a peer
 /// learns of our crash in one round trip: a packet for the old run is answered with a reset that the
 /// peer can verify. With the reset key alone the packet would be dropped as one with a foreign id.
-pub(crate) fn endpoint_config(incarnation: &Incarnation) -> quinn::EndpointConfig {
+pub(crate) fn endpoint_config(
+    incarnation: &Incarnation,
+    config: &TransportConfig,
+) -> quinn::EndpointConfig {
     // T7: both keys come from the secret that outlives the run.
     let reset = ResetKey(incarnation.key("quicraft 2026-11 stateless reset"));
     let ids = incarnation.key("quicraft 2026-11 connection ids");
@@ -189,6 +192,10 @@ pub(crate) fn endpoint_config(incarnation: &Incarnation) -> quinn::EndpointConfi
         // T1: QUIC version 1 alone.
         .supported_versions(vec![1])
         .min_reset_interval(RESET_INTERVAL);
+    // What we take, which bounds what the peer's path MTU discovery looks for: quinn's default of
+    // 1,472 would make a larger `datagram_bytes_max` a setting without effect. It fails only below
+    // 1,200.
+    drop(endpoint.max_udp_payload_size(config.datagram_bytes_max.max(1_472)));
     endpoint
 }
 

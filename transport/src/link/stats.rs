@@ -192,6 +192,10 @@ pub struct LinkStatus {
     pub rtt: Option<Duration>,
     /// The congestion window, bytes.
     pub congestion_window: Option<u64>,
+    /// Bytes of the largest datagram that the path is known to carry; it grows as larger ones arrive,
+    /// up to [`TransportConfig::datagram_bytes_max`](crate::TransportConfig::datagram_bytes_max) of both
+    /// ends.
+    pub datagram_bytes: Option<u16>,
     /// Packets lost on this link.
     pub lost_packets: u64,
     /// UDP bytes sent on this link.

@@ -44,6 +44,10 @@ impl HeartbeatClient {
     /// # Cancel safety
     ///
     /// Dropping the future gives the heartbeat up; the peer may still answer it.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "a client has one place, so one heartbeat at a time"
+    )]
     pub(crate) async fn send(
         &mut self,
         peer: &Peer,
