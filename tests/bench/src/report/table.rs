@@ -1,4 +1,4 @@
-//! Figures for people.
+//! Figures as a table for people, its columns as wide as what they hold.
 
 use std::fmt;
 
