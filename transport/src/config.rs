@@ -98,9 +98,14 @@ pub struct TransportConfig {
     /// answer came nor a byte that the peer has taken (5 s). A slow path or a slow disk is not a dead peer, so this is far above any heartbeat.
     pub append_stall_limit: Duration,
     /// Heartbeats of all groups to one peer that are made within this time of the last that left are
-    /// gathered and leave together (2 ms, at most 10 ms); so do the answers. A heartbeat that finds
-    /// nothing under way leaves at once, so a lone read waits for nothing. 0 gathers only what is
-    /// ready at the same moment.
+    /// gathered and leave together (2 ms, at most 10 ms); so do the answers. One that finds nothing
+    /// under way leaves at once, so a lone linearizable read, which waits for one, is not slower. 0
+    /// gathers only what is ready at the same moment.
+    ///
+    /// Measured with `quicraft-bench heartbeats`, 1,000 groups with ten a second each: 2 ms take 600
+    /// datagrams a second and 155 to 200 ms of processor time at both ends together; 5 ms take a
+    /// third of both. But on a busy node a read waits for a window at each end, and 10 ms are much
+    /// beside a round trip within a data centre.
     pub heartbeat_window: Duration,
     /// A snapshot is given up when for this long the receiver had something to do and not a byte of it
     /// moved (10 s). Waits for the node's own rate and for other snapshots do not count.

@@ -4,7 +4,9 @@ use std::fmt;
 
 /// One Raft group (or one service of the application) on a node, as it is named on the wire.
 ///
-/// The transport gives it no meaning; 0 is as good as any other number.
+/// Any number but the two last: `u64::MAX - 1` takes the heartbeats of all groups of a node whose
+/// Raft is served here, and `u64::MAX` is the manager's. A service under a number that is taken is
+/// refused when it is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(u64);
 

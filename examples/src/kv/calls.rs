@@ -17,8 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::status::CallStatus;
 
-/// No Raft group has this id, those are numbered from 0; the last of all is the manager's own.
-const ECHO: GroupId = GroupId::new(u64::MAX - 1);
+/// No Raft group has this id, those are numbered from 0; the two last of all are Quicraft's own.
+const ECHO: GroupId = GroupId::new(u64::MAX - 2);
 
 /// How long a call waits for its answer. Late is not lost: the slowest is in the status, and a call
 /// that a link takes with it fails at once, whatever its deadline.

@@ -83,7 +83,7 @@ pub struct BadDaysReport {
     pub links_max: u64,
     /// Whether a link was lost or replaced after everything was as before.
     pub flapped: bool,
-    /// Calls in flight at the last look.
+    /// Calls in flight that were there at every look after the last event.
     pub in_flight: u64,
     /// Alive tasks before the first event.
     pub tasks_before: Vec<u64>,
@@ -118,7 +118,6 @@ impl BadDaysReport {
             let up = status.links.iter().filter(|link| link.connected);
             up.count()
         });
-        let all_links = rest.all.iter().flat_map(|status| &status.links);
         Self {
             nodes: options.nodes,
             groups: options.groups,
@@ -129,7 +128,7 @@ impl BadDaysReport {
             links: links.collect(),
             links_max: found.observed.links_max(),
             flapped: found.flapped,
-            in_flight: all_links.map(|link| link.in_flight).sum(),
+            in_flight: rest.in_flight,
             missing: rest.missing,
             tasks_before: found.before.tasks,
             tasks_after: rest.holding.tasks,

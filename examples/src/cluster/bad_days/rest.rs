@@ -74,6 +74,8 @@ pub struct Rest {
     pub took: Option<Duration>,
     /// What was missing at the last look, if anything was.
     pub missing: Option<String>,
+    /// Calls in flight that were there at every look.
+    pub in_flight: u64,
     /// What the nodes held at the last look.
     pub holding: Holding,
     /// What they said at the last look.
@@ -141,6 +143,7 @@ pub async fn rest(
         Ok(missing.map_or(Look::There(()), Look::Missing))
     })
     .await;
+    rest.in_flight = leaks.calls.values().sum();
     match waited {
         Ok(()) => rest.took = Some(since.elapsed()),
         Err(ClusterError::NotInTime { missing, .. }) => rest.missing = Some(missing),
