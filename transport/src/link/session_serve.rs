@@ -5,6 +5,7 @@
 //! request arrives in pieces, the sender is told how far it is.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -52,11 +53,13 @@ pub(crate) async fn serve(
             return drop(send.finish());
         }
     };
+    // One wait for all replies: to begin one takes the lock of the connection.
+    let mut stopped = pin!(send.stopped());
     loop {
         let reply = tokio::select! {
             reply = replies.next() => reply,
             // The caller gave up; dropping the replies stops the service.
-            _ = send.stopped() => return,
+            _ = &mut stopped => return,
             taken = reports.due() => {
                 let report = Frame::bare(FrameKind::Progress, Lane::Append, taken);
                 if !write(&link, &mut send, vec![report]).await {

@@ -212,6 +212,12 @@ where
 {
     let route = context.route;
     loop {
+        if !in_flight.is_empty() {
+            // Whoever is about to write joins the next request. Measured with `quicraft-bench
+            // cluster`: 45 us of CPU a write instead of 75 with 1,024 clients of 64 groups, 23 instead
+            // of 43 with 64 of one; more turns gain nothing, and a client alone waits for none.
+            tokio::task::yield_now().await;
+        }
         let next = tokio::time::timeout(SESSION_IDLE, input.next()).await;
         let request = match next {
             Ok(Some(request)) => request,
