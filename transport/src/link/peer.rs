@@ -1,6 +1,5 @@
 //! A remote node as callers hold it: a handle, and what can be asked of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -310,7 +309,7 @@ impl Peer {
 
     /// The address of the link, or of the last dial.
     #[cfg(feature = "serde")]
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<std::net::SocketAddr> {
         let link = self.state.usable();
         link.map(|link| link.address())
             .or_else(|| *lock(&self.state.address))
