@@ -268,7 +268,7 @@ mod tests {
             key_hash: [9; 32],
             addressed: id(1),
             wanted: None,
-            versions: (2, 2),
+            versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
             introduction: &template,
         };
         change(&mut facts, &mut said);
@@ -291,15 +291,15 @@ mod tests {
         let table: Vec<(CloseCode, Result<ProvenNode, CloseCode>)> = vec![
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (3, 9)),
+                verdict(MEMBER, |f, _| f.versions = (PROTOCOL_VERSION + 1, u16::MAX)),
             ),
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (1, 1)),
+                verdict(MEMBER, |f, _| f.versions = (1, PROTOCOL_VERSION - 1)),
             ),
             (
                 CloseCode::VersionMismatch,
-                verdict(MEMBER, |f, _| f.versions = (3, 0)),
+                verdict(MEMBER, |f, _| f.versions = (PROTOCOL_VERSION, 0)),
             ),
             (
                 CloseCode::WrongCluster,

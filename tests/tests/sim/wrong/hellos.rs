@@ -3,6 +3,7 @@
 use quicraft_tests::sim::{RawHello, confirm};
 use quicraft_tests::switch::address;
 use quicraft_transport::close::CloseCode;
+use quicraft_transport::frame::PROTOCOL_VERSION;
 use quinn::{Connection, ConnectionError};
 
 use super::forge::node_params;
@@ -124,17 +125,17 @@ const TABLE: &[Row] = &[
     // --- What is spoken ----------------------------------------------------------------------------
     both(
         "an older version",
-        Fields(|hello| (hello.version_min, hello.version_max) = (1, 1)),
+        Fields(|hello| (hello.version_min, hello.version_max) = (1, PROTOCOL_VERSION - 1)),
         Code::VersionMismatch,
     ),
     both(
         "a newer version",
-        Fields(|hello| (hello.version_min, hello.version_max) = (3, 9)),
+        Fields(|hello| (hello.version_min, hello.version_max) = (PROTOCOL_VERSION + 1, u16::MAX)),
         Code::VersionMismatch,
     ),
     both(
         "versions in the wrong order",
-        Fields(|hello| (hello.version_min, hello.version_max) = (3, 0)),
+        Fields(|hello| (hello.version_min, hello.version_max) = (PROTOCOL_VERSION, 0)),
         Code::VersionMismatch,
     ),
     row(
