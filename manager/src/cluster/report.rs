@@ -74,8 +74,8 @@ struct Seen<'a> {
     state: &'a MetaState,
     configured: &'a BTreeSet<u64>,
     problems: &'a BTreeMap<String, String>,
-    /// The groups that run here, and whether each knows its leader.
-    running: &'a BTreeMap<GroupName, bool>,
+    /// The groups that run here, and what each still misses.
+    running: &'a BTreeMap<GroupName, Option<&'static str>>,
 }
 
 fn report(seen: &Seen<'_>) -> FormationReport {
@@ -133,9 +133,19 @@ fn group_state(seen: &Seen<'_>, name: &GroupName) -> FormationState {
         return pending(&format!("node {} has not founded it yet", group.founder));
     }
     match (group.role(seen.me), seen.running.get(name)) {
-        (None, _) | (Some(_), Some(true)) => FormationState::Done,
-        (Some(_), Some(false)) => pending("no leader is known"),
+        (None, _) | (Some(_), Some(None)) => FormationState::Done,
+        (Some(_), Some(Some(misses))) => pending(misses),
         (Some(_), None) => pending("it is not open here yet"),
+    }
+}
+
+/// What a group of this node still misses. Its leader is known with the first heartbeat; that the node
+/// is one of its members comes with the log, which may take longer.
+const fn misses(leader: Option<u64>, member: bool) -> Option<&'static str> {
+    match (leader, member) {
+        (None, _) => Some("no leader is known"),
+        (Some(_), false) => Some("its log has not come here yet"),
+        (Some(_), true) => None,
     }
 }
 
@@ -143,7 +153,12 @@ impl Cluster {
     /// How far the forming is.
     pub(crate) fn report(&self) -> FormationReport {
         let running = self.manager.group_status().into_iter();
-        let running = running.map(|status| (status.name, status.leader.is_some()));
+        let running = running.map(|status| {
+            let member = [&status.voters, &status.learners]
+                .iter()
+                .any(|ids| ids.contains(&self.me()));
+            (status.name, misses(status.leader, member))
+        });
         report(&Seen {
             me: self.me(),
             phase: &self.phase.borrow().clone(),
@@ -186,5 +201,21 @@ impl Cluster {
                 pending: self.report().pending(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A heartbeat names the leader before the log has said who the members are.
+    #[test]
+    fn a_group_is_formed_here_when_its_log_is_here() {
+        assert_eq!(misses(None, true), Some("no leader is known"));
+        assert_eq!(
+            misses(Some(1), false),
+            Some("its log has not come here yet")
+        );
+        assert_eq!(misses(Some(1), true), None);
     }
 }

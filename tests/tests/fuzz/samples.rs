@@ -71,7 +71,7 @@ fn frames() -> Vec<Sample> {
         bad("nothing", one[..1].to_vec()),
         bad("too-large", stream(9, &[call(513)])),
         bad("cut", one[..one.len() - 1].to_vec()),
-        bad("kind", with(0, 10)),
+        bad("kind", with(0, 11)),
         bad("lane", with(1, 4)),
         bad("flags", with(29, 2)),
         bad("reserved", with(31, 1)),
