@@ -106,7 +106,7 @@ fn hellos() -> Vec<Sample> {
         good("later-fields", longer),
         bad(
             "version",
-            hello(|hello| (hello.version_min, hello.version_max) = (3, 9)),
+            hello(|hello| (hello.version_min, hello.version_max) = (PROTOCOL_VERSION + 1, 9)),
         ),
         bad(
             "other-cluster",
