@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,9 +22,18 @@ pub(crate) struct GroupTrack {
     last: Option<GroupReport>,
     /// The newest term, if nobody was seen to lead in it.
     electing: Option<String>,
-    /// Where this node's log ended since it leads.
-    leading: Option<(Instant, LogEnds)>,
+    leading: Option<Leading>,
     dead: BTreeSet<u64>,
+}
+
+/// What is remembered while this node leads.
+#[derive(Debug, Default)]
+struct Leading {
+    /// Where its log ended when.
+    ends: LogEnds,
+    /// Since when each follower is one of this leader's. A learner that was just added has not been
+    /// silent for as long as its leader leads.
+    since: BTreeMap<u64, Instant>,
 }
 
 /// What a sample has brought.
@@ -145,12 +154,14 @@ impl GroupTrack {
     }
 
     fn lead(&mut self, lead: &Lead, followers: &[FollowerSample]) -> Vec<FollowerReport> {
-        let leading = self
-            .leading
-            .get_or_insert_with(|| (lead.now, LogEnds::default()));
-        let (since, ends) = leading;
+        let leading = self.leading.get_or_insert_default();
+        let Leading { ends, since } = leading;
         ends.note(lead.now, lead.last);
-        let reports = followers.iter().map(|it| lead.report(it, *since, ends));
+        since.retain(|known, _| followers.iter().any(|follower| follower.node == *known));
+        let reports = followers.iter().map(|follower| {
+            let since = since.entry(follower.node).or_insert(lead.now);
+            lead.report(follower, *since, ends)
+        });
         let reports = reports.collect();
         let matched = followers.iter().map(|follower| follower.matched);
         if let Some(Some(lowest)) = matched.min() {
@@ -170,7 +181,7 @@ impl GroupTrack {
             self.dead.clear();
             return (Vec::new(), Vec::new());
         };
-        let leading_for = self.leading.as_ref().map(|(since, _)| now - *since);
+        let since = self.leading.as_ref().map(|leading| &leading.since);
         self.dead
             .retain(|dead| followers.iter().any(|follower| follower.node == *dead));
         let mut died = Vec::new();
@@ -179,7 +190,8 @@ impl GroupTrack {
             match follower.liveness {
                 Liveness::Dead => {
                     if self.dead.insert(follower.node) {
-                        let silent = follower.since_acked.or(leading_for);
+                        let since = since.and_then(|since| since.get(&follower.node));
+                        let silent = follower.since_acked.or(since.map(|since| now - *since));
                         died.push((follower.node, silent.unwrap_or_default()));
                     }
                 }
@@ -205,7 +217,7 @@ struct Lead {
 
 impl Lead {
     fn report(&self, follower: &FollowerSample, since: Instant, ends: &LogEnds) -> FollowerReport {
-        // Who never answered this leader is silent for as long as it leads.
+        // Who never answered this leader is silent for as long as it follows it.
         let silent = follower.since_acked.unwrap_or(self.now - since);
         let liveness = if silent > self.limit {
             // Without heartbeats an idle group is silent by itself.

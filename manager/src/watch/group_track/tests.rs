@@ -173,6 +173,31 @@ fn who_never_answered_this_leader_is_silent_as_long_as_it_leads() {
     assert_eq!(seen.died, []);
 }
 
+/// It never answered, as it was added a moment ago, by a leader that led for long.
+#[test]
+fn who_was_just_added_has_not_been_silent() {
+    let (mut track, start) = (GroupTrack::default(), Instant::now());
+    let alone = || leading(10, &[follower(2, 10, ZERO)]);
+    let both = || {
+        let added = FollowerSample {
+            node: 4,
+            matched: None,
+            since_acked: None,
+        };
+        leading(10, &[follower(2, 10, ZERO), added])
+    };
+    track.observe(alone(), start);
+    let late = start + 10 * LIMIT;
+    assert_eq!(track.observe(both(), late).died, []);
+    assert_eq!(followers(&track)[1].liveness, Liveness::Unknown);
+    assert_eq!(track.observe(both(), late + LIMIT).died, []);
+    let past = LIMIT + MS;
+    assert_eq!(track.observe(both(), late + past).died, [(4, past)]);
+    // Taken out and in again, it begins anew.
+    track.observe(alone(), late + 2 * LIMIT);
+    assert_eq!(track.observe(both(), late + 4 * LIMIT).died, []);
+}
+
 #[test]
 fn without_heartbeats_an_idle_follower_is_no_dead_one() {
     let (mut track, now) = (GroupTrack::default(), Instant::now());
