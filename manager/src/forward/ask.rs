@@ -42,6 +42,9 @@ pub(crate) struct Question<'h, 'b, T> {
     pub(crate) repeatable: bool,
     /// Whether something is done by it, so that an answer that was lost matters to whoever asks.
     pub(crate) has_fate: bool,
+    /// Whether what may be repeated is taken to the next leader as soon as one is known. A question
+    /// that may itself change the leader waits for the answer of the one that it asked.
+    pub(crate) follows_leader: bool,
     pub(crate) deadline: Instant,
     /// None on a node that does not host the group.
     pub(crate) here: Option<Here<'h, T>>,
@@ -89,15 +92,16 @@ where
         let leader = guide.leader();
         // In a statement of its own: the generator is bound to its thread, the request is not.
         let step = route.next(leader, || guide.others(), rand::rng().random());
-        let (node, attempt) = match step {
-            Step::Here => (origin.me(), here(question).await),
-            Step::There(node) => (node, there(origin, node, question).await),
+        let node = match step {
+            Step::Here => origin.me(),
+            Step::There(node) => node,
             Step::Wait(pause) => {
                 let until = question.deadline.min(Instant::now() + pause);
                 drop(timeout_at(until, pin!(guide.another_than(leader))).await);
                 continue;
             }
         };
+        let attempt = attempted(origin, guide, question, node, leader).await;
         guide.note(node, matches!(attempt, Attempt::Done(_)));
         let asked = origin.node_at(node);
         match attempt {
@@ -141,6 +145,52 @@ fn unknown(origin: &Origin, asked: NodeAt, reason: String) -> RequestError {
         group: origin.name.clone(),
         asked,
         reason,
+    }
+}
+
+/// One attempt at `node`, made while this node took `leader` for the leader.
+///
+/// What may be asked twice is not left with a leader that was replaced: it may be gone, and its link
+/// is taken for lost only seconds after another was elected.
+async fn attempted<T>(
+    origin: &Origin,
+    guide: &impl Guide,
+    question: &Question<'_, '_, T>,
+    node: u64,
+    leader: Option<u64>,
+) -> Attempt<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let asked = async {
+        if node == origin.me() {
+            here(question).await
+        } else {
+            there(origin, node, question).await
+        }
+    };
+    if !(question.repeatable && question.follows_leader) {
+        return asked.await;
+    }
+    tokio::select! {
+        biased;
+        attempt = asked => attempt,
+        now = another_leads(guide, node, leader) => {
+            Attempt::Unknown(format!("no answer before node {now} led"))
+        }
+    }
+}
+
+/// Waits until this node takes another one than `asked` for the leader, whom it takes for it now
+/// aside, and returns who that is.
+async fn another_leads(guide: &impl Guide, asked: u64, mut leader: Option<u64>) -> u64 {
+    loop {
+        guide.another_than(leader).await;
+        leader = guide.leader();
+        match leader {
+            Some(now) if now != asked => return now,
+            _ => {}
+        }
     }
 }
 

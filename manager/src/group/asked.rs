@@ -68,6 +68,7 @@ fn question<'h, 'b, T: Serialize + DeserializeOwned>(
         // Each asks for a state of things, which is reached as well by asking twice.
         repeatable: true,
         has_fate: false,
+        follows_leader: false,
         deadline,
         here,
         body,

@@ -70,6 +70,7 @@ where
         method: method::PROPOSE,
         repeatable: options.idempotent,
         has_fate: true,
+        follows_leader: true,
         deadline: options.deadline,
         here: Some(&|| answer::propose(&inner.raft, command.clone()).boxed()),
         body: &|| {
@@ -101,6 +102,7 @@ where
         method: method::READ_POINT,
         repeatable: true,
         has_fate: false,
+        follows_leader: true,
         deadline,
         here: Some(&|| answer::read_point(&inner.raft, policy.clone()).boxed()),
         body: &|| Ok(Bytes::copy_from_slice(&[byte])),

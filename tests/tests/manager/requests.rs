@@ -1,15 +1,16 @@
 //! Proposals and reads from every node: they find the leader, wait for it, and never run twice.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use quicraft_manager::{RaftManagerConfig, RequestError, RequestOptions};
+use openraft::{Config, ReadPolicy};
+use quicraft_manager::{GroupOperations as _, RaftManagerConfig, RequestError, RequestOptions};
 use quicraft_tests::raft::Command;
 use quicraft_tests::sim::{LIMIT, MS};
 use quicraft_tests::switch::host;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Managed, ROUND_TRIP};
+use super::cluster::{Managed, ROUND_TRIP, start_group};
 
 fn until(limit: Duration) -> RequestOptions {
     RequestOptions::until(Instant::now() + limit)
@@ -109,6 +110,42 @@ async fn a_proposal_waits_out_an_election() {
     let alone = alone.expect_err("no majority");
     assert_eq!(start.elapsed(), LIMIT);
     assert!(alone.is_retryable() && !alone.is_unknown(), "{alone}");
+}
+
+/// The leader dies, and another is elected long before the link to the dead one is lost. What may be
+/// asked twice is asked of the new one as soon as it is known.
+#[tokio::test(start_paused = true)]
+async fn nothing_that_may_be_asked_twice_waits_for_a_leader_that_was_replaced() {
+    let managed = Managed::start(&[1, 2, 3], RaftManagerConfig::default()).await;
+    let hasty = Config {
+        heartbeat_interval: 50,
+        election_timeout_min: 200,
+        election_timeout_max: 400,
+        ..managed.cluster.spec().raft.clone()
+    };
+    let mut members = BTreeMap::new();
+    for (node, manager) in &managed.managers {
+        let member = start_group(manager, "hasty/0", 2, &hasty).await;
+        members.insert(*node, member.expect("it starts"));
+    }
+    let voters = [1, 2, 3].map(|node| managed.record(node));
+    let founded = members[&1].group.found(voters.into()).await;
+    founded.expect("founded");
+    let first = members[&1].group.propose(Command::new("a"), until(LIMIT));
+    let leader = first.await.expect("it is led").leader;
+    let follower = leader % 3 + 1;
+    let group = &members[&follower].group;
+    // It knows whom to ask.
+    let known = group.propose(Command::new("b"), until(LIMIT)).await;
+    assert_eq!(known.expect("it is led").leader, leader);
+
+    let others = [1, 2, 3].into_iter().filter(|&node| node != leader);
+    let others: Vec<_> = others.map(side).collect();
+    managed.cluster.switch.partition(&[side(leader)], &others);
+    let proposed = group.propose(Command::new("c"), until(LIMIT).idempotent());
+    assert_ne!(proposed.await.expect("two are left").leader, leader);
+    let link = managed.cluster.node(follower).link(leader);
+    assert_eq!(link.links, 1, "nobody waited for the link to be lost");
 }
 
 /// The answer is lost. The caller is told so, unless it said that twice is once.
