@@ -191,7 +191,7 @@ impl GroupTrack {
                 Liveness::Dead => {
                     if self.dead.insert(follower.node) {
                         let since = since.and_then(|since| since.get(&follower.node));
-                        let silent = follower.since_acked.or(since.map(|since| now - *since));
+                        let silent = follower.since_acked.or_else(|| since.map(|at| now - *at));
                         died.push((follower.node, silent.unwrap_or_default()));
                     }
                 }
