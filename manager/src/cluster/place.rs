@@ -50,12 +50,13 @@ impl Cluster {
     pub(super) async fn place_groups(self: Arc<Self>) {
         let mut changes = self.meta.changes();
         let mut since = BTreeMap::new();
+        let mut doomed = BTreeMap::new();
         loop {
             let state = Arc::clone(&changes.borrow_and_update());
-            self.end_removed(&state).await;
-            let opened = self.open_placed(&state).await;
+            let ended = self.end_removed(&state, &mut doomed).await;
+            let opened = self.open_placed(&state, &doomed).await;
             let founded = self.found_own(&state, &mut since).await;
-            let again = if opened && founded {
+            let again = if ended && opened && founded {
                 None
             } else {
                 Some(Instant::now() + self.config().retry_max)
@@ -68,12 +69,16 @@ impl Cluster {
     }
 
     /// Opens what is to be here. Returns whether all of it is.
-    async fn open_placed(&self, state: &MetaState) -> bool {
+    ///
+    /// A name that was given again waits until the host has destroyed what it stored for the group
+    /// of that name before: the next one must not begin with its log.
+    async fn open_placed(&self, state: &MetaState, doomed: &BTreeMap<u64, GroupName>) -> bool {
         let here = state.groups_of(self.me());
-        let missing: Vec<_> = here
+        let missing = here
             .filter(|(name, _)| **name != self.meta_name && self.manager.operations(name).is_err())
-            .filter_map(|(name, _)| Some((name.clone(), state.groups.get(name)?.id)))
-            .collect();
+            .filter_map(|(name, _)| Some((name.clone(), state.groups.get(name)?.id)));
+        let (missing, blocked): (Vec<_>, Vec<_>) =
+            missing.partition(|(name, _)| !doomed.values().any(|before| before == name));
         let opened = stream::iter(missing).map(|(name, id)| async move {
             let manager = self.manager.clone();
             let opened = self.factory.open(manager, name.clone(), GroupId::new(id));
@@ -89,7 +94,8 @@ impl Cluster {
             self.problem(&name, problem);
             done
         });
-        all_done(opened.buffer_unordered(self.config().parallelism)).await
+        let opened = all_done(opened.buffer_unordered(self.config().parallelism)).await;
+        opened && blocked.is_empty()
     }
 
     /// Founds what this node is to found. Returns whether nothing is left to found.
@@ -163,28 +169,35 @@ impl Cluster {
         }
     }
 
-    /// Ends what the cluster has no more.
-    async fn end_removed(&self, state: &MetaState) {
+    /// Ends what the cluster has no more, by number, as a name may be given again. Returns whether
+    /// nothing of it is left.
+    async fn end_removed(&self, state: &MetaState, doomed: &mut BTreeMap<u64, GroupName>) -> bool {
         let opened = lock(&self.opened).clone();
-        let gone = opened
-            .into_iter()
-            .filter(|name| !state.groups.contains_key(name));
-        for name in gone {
-            let id = match self.manager.operations(&name) {
-                Ok(group) => group.id().get(),
-                Err(_) => continue,
+        for name in opened {
+            let Ok(group) = self.manager.operations(&name) else {
+                continue;
             };
+            let id = group.id().get();
+            if state.groups.get(&name).is_none_or(|known| known.id != id) {
+                doomed.insert(id, name);
+            }
+        }
+        for (id, name) in doomed.clone() {
             let ended = self.end_group(&name, id).await;
+            if ended.is_ok() {
+                doomed.remove(&id);
+            }
             self.problem(&name, ended.err().map(|error| error.to_string()));
         }
+        doomed.is_empty()
     }
 
     /// Ends this node's part of a group and has the host delete what it stored.
     pub(super) async fn end_group(&self, name: &GroupName, id: u64) -> Result<(), ClusterError> {
-        if self
-            .manager
-            .operations(name)
-            .is_ok_and(|it| it.id().get() == id)
+        let open = self.manager.operations(name).ok();
+        let given_again = open.as_ref().is_some_and(|group| group.id().get() != id);
+        if open.is_some()
+            && !given_again
             && let Err(error) = self.manager.remove_group(name).await
         {
             tracing::warn!(
@@ -192,7 +205,9 @@ impl Cluster {
                 node = self.me(), group = %name, %error, "a group that ends has failed"
             );
         }
-        lock(&self.opened).remove(name);
+        if !given_again {
+            lock(&self.opened).remove(name);
+        }
         let destroyed = self.factory.destroy(name.clone(), GroupId::new(id));
         let reason = match timeout(self.config().change_timeout, destroyed).await {
             Ok(Ok(())) => return Ok(()),

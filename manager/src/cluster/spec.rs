@@ -99,7 +99,8 @@ pub trait GroupFactory: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), FactoryError>>;
 
     /// Deletes what this node has stored of a group that it is in no more. The group was shut down
-    /// before. Deleting what is not there is fine.
+    /// before. Deleting what is not there is fine. What fails is tried again for as long as the node
+    /// runs, and until then no other group of that name is opened.
     fn destroy(&self, name: GroupName, id: GroupId)
     -> BoxFuture<'static, Result<(), FactoryError>>;
 }

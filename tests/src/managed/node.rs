@@ -48,12 +48,12 @@ impl Opened {
         self.groups().keys().cloned().collect()
     }
 
-    /// From now on this node fails to open a group.
+    /// From now on this node fails to open and to destroy a group.
     pub fn refuse(&self, group: &GroupName) {
         self.refused().insert(group.clone());
     }
 
-    /// From now on this node opens the group again.
+    /// From now on this node opens and destroys the group again.
     pub fn allow(&self, group: &GroupName) {
         self.refused().remove(group);
     }

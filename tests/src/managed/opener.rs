@@ -119,6 +119,9 @@ impl GroupFactory for Opener {
 
     fn destroy(&self, name: GroupName, _: GroupId) -> BoxFuture<'static, Result<(), FactoryError>> {
         self.opened.remove(&name);
+        if self.opened.refuses(&name) {
+            return async move { Err(format!("{name} fails on purpose").into()) }.boxed();
+        }
         self.disks.delete(&name);
         async { Ok(()) }.boxed()
     }

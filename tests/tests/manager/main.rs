@@ -2,6 +2,7 @@
 
 mod actions;
 mod cluster;
+mod created;
 mod far;
 mod formation;
 mod groups;
