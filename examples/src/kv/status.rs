@@ -1,5 +1,7 @@
 //! What a node says of itself, as `GET /status` answers it.
 
+use std::collections::BTreeSet;
+
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::Serialize;
@@ -161,8 +163,8 @@ pub struct NodeStatus {
     pub credentials: CredentialStatus,
     /// Calls of a drill.
     pub calls: CallStatus,
-    /// Tasks of the process that are alive, but for those of the peers' open streams; what serves this
-    /// answer is among them.
+    /// Tasks of the process that are alive, but for those of the peers' open streams and of the
+    /// heartbeats to followers; what serves this answer is among them.
     pub tasks: usize,
     /// What the store has written.
     pub store: StoreStatus,
@@ -275,6 +277,7 @@ impl NodeStatus {
         let streams: usize = streams
             .map(|link| link.peer_streams + link.peer_sessions)
             .sum();
+        // So has each peer that gets heartbeats, however many of the groups are led here.
         Ok(Self {
             cluster: host.config().cluster.clone(),
             node: host.config().node,
@@ -285,7 +288,7 @@ impl NodeStatus {
             calls: network.calls,
             tasks: runtime
                 .map_or(0, |runtime| runtime.metrics().num_alive_tasks())
-                .saturating_sub(streams),
+                .saturating_sub(streams + followers(host).len()),
             store: StoreStatus {
                 synced_commits: stats.synced_commits,
                 unsynced_commits: stats.unsynced_commits,
@@ -293,4 +296,13 @@ impl NodeStatus {
             },
         })
     }
+}
+
+/// The peers that get heartbeats of this node: those that follow it in a group at least.
+fn followers(host: &KvHost) -> BTreeSet<u64> {
+    let own = host.config().node;
+    let groups = host.manager().group_status().into_iter();
+    let led = groups.filter(|group| group.leader == Some(own));
+    let members = led.flat_map(|group| group.voters.into_iter().chain(group.learners));
+    members.filter(|&member| member != own).collect()
 }

@@ -3,8 +3,9 @@
 //! All of it is as it was before the first event, or something has leaked. Which node leads a group
 //! may have changed, and a leader has tasks for each follower, so the tasks of all nodes are
 //! compared in one sum; descriptors do not depend on who leads, so each node has its own number.
-//! What belongs to open streams is not in the sum: they stay for a while after their last use. They
-//! have a bound of their own.
+//! Not in the sum is what belongs to open streams, which stay for a while after their last use and
+//! have a bound of their own, nor what carries heartbeats, of which there is one for each pair of a
+//! node that leads and a follower, so that their number is another one when fewer nodes lead.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ use super::super::wait::{Look, until};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holding {
-    /// Alive tasks of each node, but for those of its peers' streams.
+    /// Alive tasks of each node, but for those of its peers' streams and of its heartbeats.
     pub tasks: Vec<u64>,
     /// Open streams of the peers of each node, and those of them that carry appends.
     pub streams: Vec<(u64, u64)>,
