@@ -242,11 +242,11 @@ impl Connection {
         &self.peer.counters
     }
 
-    /// Whether new calls may start here.
+    /// Whether new calls may start here. Every call asks, so it must not take quinn's lock, under
+    /// which packets are made: a connection that has just been lost is `live` until `watch_end` has
+    /// heard of it, and fails the calls of that moment as it fails those that are under way.
     pub(crate) fn takes_calls(&self) -> bool {
-        self.live.load(Ordering::Acquire)
-            && !self.going_away.load(Ordering::Acquire)
-            && self.quic.close_reason().is_none()
+        self.live.load(Ordering::Acquire) && !self.going_away.load(Ordering::Acquire)
     }
 
     /// Whether it finishes its calls: adopted, not closed, and not the link.
