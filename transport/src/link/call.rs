@@ -60,6 +60,11 @@ impl Calls {
         }
     }
 
+    /// Calls of this end that are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Ends the calls whose deadlines pass, for as long as it is polled.
     pub(crate) async fn sweep(&self) {
         self.shared.sweep().await;

@@ -60,7 +60,9 @@ pub(crate) async fn serve(link: Arc<Connection>, mut reader: FrameReader, mut se
     });
     let stopped = send.stopped();
     let end = {
-        let writing = outbox.write(&link, Lane::Call, &mut send, |_| {});
+        // What was answered by the task that read it is here. Others join if handlers run.
+        let joining = |_| link.calls.running.load(Ordering::Relaxed) > 0;
+        let writing = outbox.write(&link, Lane::Call, &mut send, joining, |_| {});
         tokio::pin!(writing);
         let mut calls = ServedCalls::new(&link, &outbox);
         let end = tokio::select! {
@@ -296,7 +298,8 @@ impl<'a> ServedCalls<'a> {
             });
             self.untaken.insert(frame.header.id, taken);
         }
-        self.outbox.push(frame, Some(Hold::new(place, share)));
+        // The writer is polled behind this, in the same task.
+        self.outbox.put(frame, Some(Hold::new(place, share)));
     }
 }
 

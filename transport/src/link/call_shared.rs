@@ -121,7 +121,11 @@ async fn share(link: &Connection, send: SendStream, recv: RecvStream) -> String 
     let shared = &link.calls.shared;
     let mut opened = false;
     let depart = |frames: &mut Vec<Queued>| depart(shared, &mut opened, frames);
-    let writing = shared.outbox.write(link, Lane::Call, send.stream(), depart);
+    // Each call in flight that is not here may be one whose caller is about to ask again.
+    let joining = |waiting| link.calls.in_flight() > waiting;
+    let writing = shared
+        .outbox
+        .write(link, Lane::Call, send.stream(), joining, depart);
     tokio::pin!(writing);
     let reason = tokio::select! {
         reason = read_answers(link, &mut reader) => reason,

@@ -162,7 +162,7 @@ pub(crate) async fn write_loop(link: Arc<Connection>, mut stream: SendStream) {
     let ControlLane { outbox, waiting } = &link.control;
     let depart = |frames: &mut Vec<_>| waiting.depart(frames);
     let written = tokio::select! {
-        written = outbox.write(&link, Lane::Control, &mut stream, depart) => written,
+        written = outbox.write(&link, Lane::Control, &mut stream, |_| true, depart) => written,
         // The connection has the outbox, so an idle one would keep both for ever.
         _ = link.quic.closed() => return,
     };

@@ -95,7 +95,8 @@ impl Outbox {
             if queue.bytes + frame.body.len() > bytes {
                 return full(bytes, "bytes");
             }
-            queue.push(frame, None)
+            queue.push(frame, None);
+            queue.writer.take()
         };
         wake(writer);
         Ok(())
@@ -103,8 +104,18 @@ impl Outbox {
 
     /// Adds a frame whatever is there already; who does so has a bound of its own.
     pub(crate) fn push(&self, frame: Frame, hold: Option<Hold>) {
-        let writer = lock(&self.queue).push(frame, hold);
+        let writer = {
+            let mut queue = lock(&self.queue);
+            queue.push(frame, hold);
+            queue.writer.take()
+        };
         wake(writer);
+    }
+
+    /// The same in the task of the writer, which looks for frames behind whoever adds them: it is not
+    /// woken for another turn.
+    pub(crate) fn put(&self, frame: Frame, hold: Option<Hold>) {
+        lock(&self.queue).push(frame, hold);
     }
 
     /// Ends the writer behind what is there.
@@ -128,20 +139,24 @@ impl Outbox {
         poll_fn(|context| lock(&self.queue).poll_ready(context)).await;
     }
 
-    /// Takes the frames of the next write; `false` when the outbox is closed and empty.
+    /// Takes the frames of the next write; `false` when the outbox is closed and empty. `joining` is
+    /// told how many frames wait, and says whether somebody may be about to add another one.
     ///
     /// Cancel safe: what was taken is in `batch`.
-    async fn gather(&self, batch: &mut Vec<Queued>) -> bool {
-        self.ready().await;
+    async fn gather(&self, batch: &mut Vec<Queued>, joining: impl Fn(usize) -> bool) -> bool {
+        let waiting = poll_fn(|context| lock(&self.queue).poll_ready(context)).await;
         // Whoever is about to add a frame gets the chance to join this write: 1.4 times the calls
-        // per second at 256 in flight, and no cost at one.
-        tokio::task::yield_now().await;
+        // per second at 256 in flight. It costs a turn of the scheduler, so not where nobody is.
+        if joining(waiting) {
+            tokio::task::yield_now().await;
+        }
         lock(&self.queue).take(self.bounds.write_frames, batch);
         !batch.is_empty()
     }
 
     /// Writes what is there and what comes, until the outbox is closed or the stream fails. `depart`
-    /// sees the frames of each write before they leave, and may take some away.
+    /// sees the frames of each write before they leave, and may take some away. `joining` is told how
+    /// many frames wait, and says whether somebody may be about to add another one.
     ///
     /// Not cancel safe: a dropped write may have written half a frame, so reset the stream then.
     pub(crate) async fn write(
@@ -149,10 +164,11 @@ impl Outbox {
         link: &Connection,
         lane: Lane,
         stream: &mut SendStream,
+        joining: impl Fn(usize) -> bool,
         mut depart: impl FnMut(&mut Vec<Queued>),
     ) -> Result<(), WriteError> {
         let mut batch = Vec::new();
-        while self.gather(&mut batch).await {
+        while self.gather(&mut batch, &joining).await {
             depart(&mut batch);
             if !batch.is_empty() {
                 let bytes = write_each(stream, batch.iter().map(|queued| &queued.frame)).await?;
@@ -165,17 +181,16 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Returns the writer, if it has to be woken.
-    fn push(&mut self, frame: Frame, hold: Option<Hold>) -> Option<Waker> {
+    fn push(&mut self, frame: Frame, hold: Option<Hold>) {
         self.bytes += frame.body.len();
         let _hold = hold;
         self.frames.push_back(Queued { frame, _hold });
-        self.writer.take()
     }
 
-    fn poll_ready(&mut self, context: &Context<'_>) -> Poll<()> {
+    /// Frames that wait; none where the outbox is closed.
+    fn poll_ready(&mut self, context: &Context<'_>) -> Poll<usize> {
         if self.closed || !self.frames.is_empty() {
-            return Poll::Ready(());
+            return Poll::Ready(self.frames.len());
         }
         self.writer = Some(context.waker().clone());
         Poll::Pending
@@ -266,10 +281,10 @@ mod tests {
             }
         });
         let mut batch = Vec::new();
-        assert!(outbox.gather(&mut batch).await);
+        assert!(outbox.gather(&mut batch, |_| true).await);
         assert_eq!(batch.len(), 12, "a write at its bound");
         batch.clear();
-        assert!(outbox.gather(&mut batch).await);
+        assert!(outbox.gather(&mut batch, |_| true).await);
         assert_eq!(batch.len(), 2, "and the rest");
     }
 
@@ -280,9 +295,9 @@ mod tests {
         assert!(outbox.ready().now_or_never().is_none());
         outbox.offer(frame(1)).unwrap();
         outbox.close();
-        assert!(outbox.gather(&mut batch).await);
+        assert!(outbox.gather(&mut batch, |_| true).await);
         batch.clear();
-        assert!(!outbox.gather(&mut batch).await);
+        assert!(!outbox.gather(&mut batch, |_| true).await);
     }
 
     #[test]
