@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream, WriteError};
@@ -15,7 +16,7 @@ use super::connection::{Connection, Failure};
 use super::control::{LINK_ENDED, lane_full};
 use super::outbox::{Outbox, OutboxBounds, OutboxFull, Queued};
 use super::stream::{FrameReadError, FrameReader, ResetOnDrop};
-use super::waiting::{NoPlace, Outcome, Waiting};
+use super::waiting::{NoPlace, Outcome, Waiting, outcome_of};
 use crate::Refusal;
 use crate::close::StreamCode;
 use crate::frame::{Frame, FrameKind, Lane};
@@ -75,17 +76,20 @@ pub(super) async fn exchange(
     deadline: Instant,
 ) -> Result<Bytes, Failure> {
     let SharedCalls { outbox, waiting } = &link.calls.shared;
-    let ticket = waiting
-        .begin(deadline, Some(outbox))
-        .map_err(|none| match none {
-            NoPlace::Full => lane_full(link, Lane::Call, CALLS_WAITING_MAX, "calls"),
-            NoPlace::Ended(reason) => link.cut(&reason),
-        })?;
-    frame.header.id = ticket.id();
-    outbox
-        .offer(frame)
-        .map_err(|OutboxFull { limit, unit }| lane_full(link, Lane::Call, limit, unit))?;
-    match ticket.outcome().await {
+    let begin = |waker: &Waker| {
+        let ticket = waiting
+            .begin(waker, deadline, Some(outbox))
+            .map_err(|none| match none {
+                NoPlace::Full => lane_full(link, Lane::Call, CALLS_WAITING_MAX, "calls"),
+                NoPlace::Ended(reason) => link.cut(&reason),
+            })?;
+        frame.header.id = ticket.id();
+        outbox
+            .offer(frame)
+            .map_err(|OutboxFull { limit, unit }| lane_full(link, Lane::Call, limit, unit))?;
+        Ok(ticket)
+    };
+    match outcome_of(begin).await? {
         Outcome::Answered(Ok(body)) => Ok(body),
         Outcome::Answered(Err(refusal)) => Err(Failure::Refused(refusal)),
         Outcome::Late => Err(Failure::Timeout),

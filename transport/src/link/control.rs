@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
 use quinn::SendStream;
@@ -16,7 +17,7 @@ use super::outbox::{Outbox, OutboxBounds, OutboxFull};
 use super::peer::Request;
 use super::serve::{Answer, answer, deadline};
 use super::stream::{FrameReadError, FrameReader};
-use super::waiting::{NoPlace, Outcome, Waiting};
+use super::waiting::{NoPlace, Outcome, Waiting, outcome_of};
 use crate::close::CloseCode;
 use crate::event::Event;
 use crate::frame::{Frame, FrameError, FrameKind, Lane};
@@ -122,15 +123,18 @@ async fn exchange(
         });
     }
     let lane = &link.control;
-    let ticket = lane
-        .waiting
-        .begin(deadline, None)
-        .map_err(|none| no_place(link, none))?;
-    frame.header.id = ticket.id();
-    lane.outbox
-        .offer(frame)
-        .map_err(|OutboxFull { limit, unit }| lane_full(link, Lane::Control, limit, unit))?;
-    match ticket.outcome().await {
+    let begin = |waker: &Waker| {
+        let ticket = lane
+            .waiting
+            .begin(waker, deadline, None)
+            .map_err(|none| no_place(link, none))?;
+        frame.header.id = ticket.id();
+        lane.outbox
+            .offer(frame)
+            .map_err(|OutboxFull { limit, unit }| lane_full(link, Lane::Control, limit, unit))?;
+        Ok(ticket)
+    };
+    match outcome_of(begin).await? {
         Outcome::Answered(answer) => Ok(answer),
         Outcome::Late => Err(Failure::Timeout),
         Outcome::Cut(reason) => Err(link.cut(&reason)),

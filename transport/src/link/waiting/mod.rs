@@ -12,9 +12,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::local::lock;
-use super::outbox::{Outbox, Queued};
-use super::serve::remaining_ms;
+use crate::link::local::lock;
+use crate::link::outbox::{Outbox, Queued};
+use crate::link::serve::remaining_ms;
 use crate::Refusal;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::CALLS_WAITING_MAX;
@@ -83,15 +83,17 @@ enum State {
 
 impl Waiting {
     /// A place for a call until `deadline`. Dropping the ticket gives the place up and, if the peer
-    /// may be working on the call, says so with a `Cancel` in `cancels`.
+    /// may be working on the call, says so with a `Cancel` in `cancels`. `waker` is of the task that
+    /// waits, see [`outcome_of`].
     pub(crate) fn begin<'a>(
         &'a self,
+        waker: &Waker,
         deadline: Instant,
         cancels: Option<&'a Outbox>,
     ) -> Result<Ticket<'a>, NoPlace> {
         let (id, earlier) = {
             let mut table = lock(&self.table);
-            let id = table.begin(deadline)?;
+            let id = table.begin(waker, deadline)?;
             let earlier = table.sweep_at.is_none_or(|at| deadline < at);
             if earlier {
                 table.sweep_at = Some(deadline);
@@ -128,7 +130,7 @@ impl Waiting {
 
     /// Hands out answers. One to a call that nobody waits for is dropped.
     pub(crate) fn settle(&self, answers: impl Iterator<Item = (u64, Result<Bytes, Refusal>)>) {
-        let mut woken = Vec::new();
+        let mut woken = Vec::with_capacity(answers.size_hint().0);
         {
             let mut table = lock(&self.table);
             for (id, answer) in answers {
@@ -198,7 +200,7 @@ impl Waiting {
 }
 
 impl Table {
-    fn begin(&mut self, deadline: Instant) -> Result<u64, NoPlace> {
+    fn begin(&mut self, waker: &Waker, deadline: Instant) -> Result<u64, NoPlace> {
         if let Some(reason) = &self.ended {
             return Err(NoPlace::Ended(Arc::clone(reason)));
         }
@@ -213,7 +215,7 @@ impl Table {
             id,
             deadline,
             under_way: false,
-            state: State::Waiting(None),
+            state: State::Waiting(Some(waker.clone())),
         };
         match self.places.get_mut(place) {
             Some(free) => *free = taken,
@@ -288,8 +290,32 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Ticket<'a> {
     waiting: &'a Waiting,
+    /// 0 when the place was given up.
     id: u64,
     cancels: Option<&'a Outbox>,
+}
+
+/// Begins a call and waits for what comes of it. `begin` takes the ticket with
+/// [`Waiting::begin`] and its waker: whoever settles the call from then on wakes this task, so
+/// the table is not locked for a look that would find nothing.
+///
+/// Cancel safe: dropping this gives the call up as dropping its ticket does.
+pub(crate) async fn outcome_of<'a, E>(
+    begin: impl FnOnce(&Waker) -> Result<Ticket<'a>, E>,
+) -> Result<Outcome, E> {
+    let (mut begin, mut ticket) = (Some(begin), None);
+    poll_fn(|context| match (begin.take(), &mut ticket) {
+        (Some(begin), ticket) => match begin(context.waker()) {
+            Ok(begun) => {
+                *ticket = Some(begun);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        },
+        (None, Some(ticket)) => ticket.poll(context).map(Ok),
+        (None, None) => Poll::Pending,
+    })
+    .await
 }
 
 impl Ticket<'_> {
@@ -297,184 +323,37 @@ impl Ticket<'_> {
         self.id
     }
 
-    /// What comes of the call.
-    pub(crate) async fn outcome(self) -> Outcome {
-        poll_fn(|context| match lock(&self.waiting.table).place(self.id) {
-            Some(place) => place.poll(context),
-            // The place is this ticket's until it is dropped.
-            None => Poll::Pending,
-        })
-        .await
+    /// What comes of the call. Its place is free again then.
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
+        let (outcome, under_way) = {
+            let mut table = lock(&self.waiting.table);
+            // The place is this ticket's until it is given up.
+            match table.place(self.id).map(|place| place.poll(context)) {
+                Some(Poll::Ready(outcome)) => (outcome, table.give_up(self.id)),
+                Some(Poll::Pending) | None => return Poll::Pending,
+            }
+        };
+        self.gave_up(under_way);
+        Poll::Ready(outcome)
+    }
+
+    fn gave_up(&mut self, under_way: bool) {
+        let id = std::mem::take(&mut self.id);
+        if let (true, Some(cancels)) = (under_way, self.cancels) {
+            // At most one for each call that has left, so their number is bounded as that is.
+            cancels.push(Frame::bare(FrameKind::Cancel, Lane::Call, id), None);
+        }
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let under_way = lock(&self.waiting.table).give_up(self.id);
-        if let (true, Some(cancels)) = (under_way, self.cancels) {
-            // At most one for each call that has left, so their number is bounded as that is.
-            cancels.push(Frame::bare(FrameKind::Cancel, Lane::Call, self.id), None);
+        if self.id != 0 {
+            let under_way = lock(&self.waiting.table).give_up(self.id);
+            self.gave_up(under_way);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(5);
-
-    fn later() -> Instant {
-        Instant::now() + LIMIT
-    }
-
-    fn settle(waiting: &Waiting, id: u64, body: &'static str) {
-        waiting.settle(std::iter::once((
-            id,
-            Ok(Bytes::from_static(body.as_bytes())),
-        )));
-    }
-
-    fn answered(outcome: Option<Outcome>) -> Bytes {
-        match outcome {
-            Some(Outcome::Answered(Ok(body))) => body,
-            other => panic!("not answered: {other:?}"),
-        }
-    }
-
-    /// The frames of calls with these ids that leave.
-    fn leave(waiting: &Waiting, outbox: &Outbox, ids: &[u64]) -> Vec<Frame> {
-        for id in ids {
-            let frame = Frame::bare(FrameKind::Call, Lane::Call, *id);
-            outbox.offer(frame).unwrap();
-        }
-        let mut frames = outbox.taken();
-        waiting.depart(&mut frames);
-        frames.into_iter().map(|queued| queued.frame).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_old_answer_never_settles_a_newer_call() {
-        let waiting = Waiting::default();
-        let old = waiting.begin(later(), None).unwrap();
-        let old_id = old.id();
-        drop(old);
-        let newer = waiting.begin(later(), None).unwrap();
-        let id = newer.id();
-        assert_eq!(place_of(old_id), place_of(id), "the same place");
-        settle(&waiting, old_id, "old");
-        settle(&waiting, id + 1, "of another place");
-        settle(&waiting, 0, "of nobody");
-        let mut outcome = Box::pin(newer.outcome());
-        assert!(outcome.as_mut().now_or_never().is_none());
-        settle(&waiting, id, "new");
-        settle(&waiting, id, "again");
-        assert_eq!(answered(outcome.now_or_never()), "new");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_call_ends_at_its_own_deadline() {
-        let waiting = Waiting::default();
-        let start = Instant::now();
-        let ms = Duration::from_millis;
-        // The sweep sleeps to the first of them when the earlier ones come.
-        let limits = [ms(5_000), ms(70), ms(300), ms(20), ms(70)];
-        let calls = limits.map(|limit| {
-            let ticket = waiting.begin(start + limit, None).unwrap();
-            async move {
-                let outcome = ticket.outcome().await;
-                assert!(matches!(outcome, Outcome::Late), "{outcome:?}");
-                start.elapsed()
-            }
-        });
-        let all = futures_util::future::join_all(calls);
-        let took = tokio::select! {
-            took = all => took,
-            () = waiting.sweep() => unreachable!("it never ends"),
-        };
-        assert_eq!(took, limits);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_was_answered_in_time_is_not_late() {
-        let waiting = Waiting::default();
-        let call = waiting.begin(later(), None).unwrap();
-        settle(&waiting, call.id(), "in time");
-        assert!(waiting.expire(later()).is_none());
-        assert_eq!(answered(call.outcome().now_or_never()), "in time");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_call_that_has_left_is_cancelled() {
-        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
-        let begin = || waiting.begin(later(), Some(&outbox)).unwrap();
-        let (unsent, sent, answered, late) = (begin(), begin(), begin(), begin());
-        let ids = [&sent, &answered, &late].map(Ticket::id);
-        let left = leave(&waiting, &outbox, &ids);
-        assert_eq!(left.len(), 3);
-        assert!(left.iter().all(|frame| frame.header.deadline_ms == 5_000));
-        settle(&waiting, answered.id(), "x");
-        drop((unsent, answered));
-        assert!(outbox.taken().is_empty());
-        drop(sent);
-        waiting.expire(later());
-        assert!(matches!(late.outcome().await, Outcome::Late));
-        let cancels = outbox.taken();
-        let cancels = cancels.iter().map(|queued| {
-            assert_eq!(queued.frame.header.kind, FrameKind::Cancel);
-            queued.frame.header.id
-        });
-        assert_eq!(cancels.collect::<Vec<_>>(), [ids[0], ids[2]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_given_up_or_late_does_not_leave() {
-        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
-        let given_up = waiting.begin(later(), None).unwrap().id();
-        let late = waiting.begin(Instant::now(), None).unwrap();
-        let fine = waiting.begin(later(), None).unwrap();
-        let left = leave(&waiting, &outbox, &[given_up, late.id(), fine.id()]);
-        let left: Vec<_> = left.iter().map(|frame| frame.header.id).collect();
-        assert_eq!(left, [fine.id()]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cut_fails_what_has_left_and_an_end_fails_all() {
-        let (waiting, outbox) = (Waiting::default(), Outbox::for_tests());
-        let (left, stays) = (
-            waiting.begin(later(), None).unwrap(),
-            waiting.begin(later(), None).unwrap(),
-        );
-        assert_eq!(leave(&waiting, &outbox, &[left.id()]).len(), 1);
-        waiting.cut("the stream");
-        let cut = |outcome: Option<Outcome>| match outcome {
-            Some(Outcome::Cut(reason)) => reason,
-            other => panic!("not cut: {other:?}"),
-        };
-        assert_eq!(&*cut(left.outcome().now_or_never()), "the stream");
-        let mut stays = Box::pin(stays.outcome());
-        assert!(stays.as_mut().now_or_never().is_none());
-        waiting.end("the link");
-        waiting.end("again");
-        assert_eq!(&*cut(stays.now_or_never()), "the link");
-        let refused = waiting.begin(later(), None).map(|ticket| ticket.id());
-        assert!(matches!(&refused, Err(NoPlace::Ended(reason)) if &**reason == "the link"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn places_at_the_limit_and_one_past_it() {
-        let waiting = Waiting::default();
-        let begin = || waiting.begin(later(), None);
-        let mut tickets: Vec<_> = (0..CALLS_WAITING_MAX).map(|_| begin().unwrap()).collect();
-        assert!(matches!(begin(), Err(NoPlace::Full)));
-        tickets.pop();
-        tickets.push(begin().unwrap());
-        drop(tickets);
-        assert_eq!(lock(&waiting.table).places.capacity(), 0, "memory is kept");
-        assert!(begin().is_ok());
-    }
-}
+mod tests;
