@@ -40,17 +40,19 @@ impl FrameAssembler {
     ///
     /// [`FrameError`] for bytes that are no frame or one over the limit. The stream cannot be read on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some(header) = self.header()? else {
+        let header = match self.header.take() {
+            Some(header) => header,
+            None => match self.next_header()? {
+                Some(header) => header,
+                None => return Ok(None),
+            },
+        };
+        let Some(body) = self.pieces.take(header.body_bytes as usize) else {
+            // Its body is still on its way.
+            self.header = Some(header);
             return Ok(None);
         };
-        let size = header.body_bytes as usize;
-        match self.pieces.take(size) {
-            Some(body) => {
-                self.header = None;
-                Ok(Some(Frame { header, body }))
-            }
-            None => Ok(None),
-        }
+        Ok(Some(Frame { header, body }))
     }
 
     /// The header of the next frame as soon as it is there, whether its body is or not. The frame
