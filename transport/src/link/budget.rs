@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::movement::Movement;
 
@@ -52,7 +52,7 @@ impl Budget {
     ///
     /// Cancel safe: a dropped wait takes nothing and loses its place.
     pub(crate) async fn take(&self, bytes: usize) -> BudgetShare {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.total);
+        let bytes = self.counted(bytes);
         match Arc::clone(&self.left).acquire_many_owned(bytes).await {
             Ok(share) => share,
             // The semaphore is never closed; were it, the lane would have to stand still.
@@ -60,7 +60,29 @@ impl Budget {
         }
     }
 
-    /// The same, but `None` when nothing has moved on the whole lane for `limit`. Those who hold
+    /// The same for a share that does not outlive this borrow, which costs less.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Budget::take`].
+    pub(crate) async fn borrow(&self, bytes: usize) -> SemaphorePermit<'_> {
+        match self.left.acquire_many(self.counted(bytes)).await {
+            Ok(share) => share,
+            // As in `take`.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The same at once; `None` if it would have to wait, behind others or for bytes.
+    pub(crate) fn try_borrow(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        self.left.try_acquire_many(self.counted(bytes)).ok()
+    }
+
+    fn counted(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.total)
+    }
+
+    /// [`Budget::take`], but `None` when nothing has moved on the whole lane for `limit`. Those who hold
     /// the bytes are slow then, not this one; each of them is given up at its own limit.
     ///
     /// # Cancel safety
@@ -85,8 +107,12 @@ mod tests {
         let budget = Budget::new(10);
         let first = budget.take(10).now_or_never().unwrap();
         assert!(budget.take(1).now_or_never().is_none());
+        assert!(budget.borrow(1).now_or_never().is_none());
+        assert!(budget.try_borrow(1).is_none());
         drop(first);
         assert!(budget.take(1).now_or_never().is_some());
+        assert!(budget.borrow(10).now_or_never().is_some());
+        assert!(budget.try_borrow(11).is_some(), "the whole budget");
     }
 
     #[test]
@@ -125,6 +151,8 @@ mod tests {
         assert!(large.as_mut().now_or_never().is_none());
         // A small one behind it may not overtake, or a large one would never pass.
         assert!(budget.take(1).now_or_never().is_none());
+        assert!(budget.borrow(1).now_or_never().is_none());
+        assert!(budget.try_borrow(1).is_none());
         drop(held);
         assert!(large.now_or_never().is_some());
     }

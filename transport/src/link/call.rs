@@ -4,14 +4,12 @@
 //! lasts, from a pool of idle ones, because those behind it would wait for its bytes. To the other
 //! end both are the same (`call_serve.rs`).
 
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use quinn::{SendStream, WriteError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::call_shared::{self, SharedCalls};
@@ -41,6 +39,9 @@ struct CallStream {
 #[derive(Debug)]
 pub(crate) struct Calls {
     in_flight: AtomicUsize,
+    /// Whether a snapshot is starved, as `Connection::starving` says: every call looks here, and a
+    /// look at that one is a lock.
+    pub(super) aside: AtomicBool,
     pub(super) shared: SharedCalls,
     idle: Mutex<Vec<CallStream>>,
     /// Calls of the peer that run here, or whose large replies wait for bytes of the budget.
@@ -53,6 +54,7 @@ impl Calls {
     pub(crate) fn new() -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
+            aside: AtomicBool::new(false),
             shared: SharedCalls::new(),
             idle: Mutex::default(),
             running: AtomicUsize::new(0),
@@ -116,14 +118,14 @@ pub(crate) async fn call(
     let Some(_counted) = Counted::new(&link.calls.in_flight, CALLS_IN_FLIGHT_MAX) else {
         return Err(lane_full(link, Lane::Call, CALLS_IN_FLIGHT_MAX, "calls"));
     };
-    let mut budget = pin!(async {
-        link.step_aside(SNAPSHOT_FLOOR / 5).await;
-        link.call_budget.take(size).await
-    });
-    // As a rule there is nothing to wait for, and then no timer is made.
-    let _share = match budget.as_mut().now_or_never() {
+    // As a rule there is nothing to wait for, and then neither a future nor a timer is made.
+    let aside = link.calls.aside.load(Ordering::Relaxed);
+    let share = (!aside)
+        .then(|| link.call_budget.try_borrow(size))
+        .flatten();
+    let _share = match share {
         Some(share) => share,
-        None => match timeout_at(deadline, budget).await {
+        None => match timeout_at(deadline, wait_for_budget(link, size)).await {
             Ok(share) => share,
             Err(_) => return Err(Failure::Timeout),
         },
@@ -137,6 +139,11 @@ pub(crate) async fn call(
         let exchange = timeout_at(deadline, exchange(link, frame, deadline));
         exchange.await.unwrap_or(Err(Failure::Timeout))
     }
+}
+
+async fn wait_for_budget(link: &Connection, size: usize) -> SemaphorePermit<'_> {
+    link.step_aside(SNAPSHOT_FLOOR / 5).await;
+    link.call_budget.borrow(size).await
 }
 
 /// One call on a stream of its own.

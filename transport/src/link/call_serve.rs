@@ -139,7 +139,7 @@ impl<'a> ServedCalls<'a> {
                 self.outbox.close();
                 return pending().await;
             }
-            if reader.taken() - unwritten > READ_CHUNK_BYTES_MAX as u64 {
+            if reader.taken() - unwritten > 2 * READ_CHUNK_BYTES_MAX as u64 {
                 // A peer that never rests gets its answers all the same, and others their turn.
                 unwritten = reader.taken();
                 yield_now().await;

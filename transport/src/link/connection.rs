@@ -273,12 +273,12 @@ impl Connection {
 
     /// Counts one of them, until the guard is dropped. `None` when the connection takes no new
     /// calls: a call that began after this end has said `Done` would be cut by the peer.
-    pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlight> {
+    pub(crate) fn begin(self: Arc<Self>) -> Option<InFlight> {
         // Counting and looking on this side, leaving and looking on the other, in one order for
         // both: one of the two sees the other.
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let guard = InFlight(Arc::clone(self));
-        self.live.load(Ordering::SeqCst).then_some(guard)
+        let guard = InFlight(self);
+        guard.0.live.load(Ordering::SeqCst).then_some(guard)
     }
 
     /// Waits until none of them is under way.
@@ -416,7 +416,7 @@ impl Connection {
 
 /// Counts as one call in flight until it is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Connection>);
+pub(crate) struct InFlight(pub(super) Arc<Connection>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {

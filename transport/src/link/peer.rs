@@ -110,15 +110,16 @@ impl Peer {
     ) -> Result<Bytes, CallError> {
         let group = request.group;
         let started = Instant::now();
-        let (link, _in_flight) = self.begin(group, deadline).await?;
+        let in_flight = self.begin(group, deadline).await?;
+        let link = &in_flight.0;
         let answer = match lane {
             CallLane::Control => {
                 link.counters().called(Lane::Control);
-                control::call(&link, request, deadline).await
+                control::call(link, request, deadline).await
             }
             CallLane::Call => {
                 link.counters().called(Lane::Call);
-                call::call(&link, request, deadline).await
+                call::call(link, request, deadline).await
             }
         };
         answer.map_err(|failure| failure.into_error(self, group, deadline - started))
@@ -161,9 +162,10 @@ impl Peer {
         R: AsyncRead + Send + Unpin,
     {
         let group = request.group;
-        let (link, _in_flight) = self.begin(group, Instant::now() + stall_limit).await?;
+        let in_flight = self.begin(group, Instant::now() + stall_limit).await?;
+        let link = &in_flight.0;
         link.counters().called(Lane::Snapshot);
-        let sent = transfer::transfer(&self.local, &link, request, length, source, stall_limit);
+        let sent = transfer::transfer(&self.local, link, request, length, source, stall_limit);
         sent.await
             .map_err(|failure| failure.into_error(self, group, stall_limit))
     }
@@ -274,11 +276,11 @@ impl Peer {
         &self,
         group: GroupId,
         deadline: Instant,
-    ) -> Result<(Arc<Connection>, InFlight), CallError> {
+    ) -> Result<InFlight, CallError> {
         loop {
             let link = self.link(group, deadline).await?;
             if let Some(in_flight) = link.begin() {
-                return Ok((link, in_flight));
+                return Ok(in_flight);
             }
             // It stopped being the link, and `usable` does not yield it again.
         }

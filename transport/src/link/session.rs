@@ -232,7 +232,7 @@ impl SessionSender {
                 None => self.open().await?,
             };
             // One that drains since is finished, unused if it is new.
-            if let Some(in_flight) = open.link.begin() {
+            if let Some(in_flight) = Arc::clone(&open.link).begin() {
                 open.link.counters().called(Lane::Append);
                 return Ok((open, answers, in_flight));
             }

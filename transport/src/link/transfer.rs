@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -138,9 +139,10 @@ struct Starving<'a>(&'a Connection);
 
 impl Starving<'_> {
     fn set(&self, starving: bool) {
-        self.0
-            .starving
-            .send_if_modified(|now| std::mem::replace(now, starving) != starving);
+        self.0.starving.send_if_modified(|now| {
+            self.0.calls.aside.store(starving, Ordering::Relaxed);
+            std::mem::replace(now, starving) != starving
+        });
     }
 }
 

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::link::local::lock;
-use crate::link::outbox::{Outbox, Queued};
-use crate::link::serve::remaining_ms;
 use crate::Refusal;
 use crate::frame::{Frame, FrameKind, Lane};
 use crate::limits::CALLS_WAITING_MAX;
+use crate::link::local::lock;
+use crate::link::outbox::{Outbox, Queued};
+use crate::link::serve::remaining_ms;
 
 /// The lower bits of an id are its place, the upper ones count the calls: 2^48 of them outlast every
 /// connection.
