@@ -1,7 +1,7 @@
 # The gate, for people and for machines. `.ci/run` is `make verify` on a clean checkout.
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-aws fix main-job bench sabotage fuzz fmt clippy features doc deny test
+.PHONY: help verify verify-aws fix main-job bench plots sabotage fuzz fmt clippy features doc deny test
 
 AWS_PACKAGES := -p quicraft-certs -p quicraft-transport -p quicraft-tests
 AWS := quicraft-certs/aws-lc-rs,quicraft-transport/aws-lc-rs,quicraft-tests/aws-lc-rs
@@ -31,11 +31,12 @@ main-job: ## Start a cluster of processes, kill a leader under load, lose nothin
 
 BENCH := cargo run --quiet --release --locked -p quicraft-bench --
 
-bench: ## Measure beside gRPC, TLS over TCP and bare quinn; the last line of each is JSON.
-	$(BENCH) rpc --json
-	$(BENCH) bulk --json
-	$(BENCH) snapshot-resume --mib 1024 --json
-	$(BENCH) mixed --json
+# About 12 minutes on two idle cores. One alone: `cargo run --release -p quicraft-bench -- rpc --json`.
+bench: ## Measure beside gRPC, TLS over TCP and bare quinn; figures to target/bench/figures.json.
+	$(BENCH) all --out target/bench
+
+plots: ## Write the plots and the tables of docs/performance.md from what `make bench` found.
+	$(BENCH) plot target/bench
 
 sabotage: ## Take one promise out at a time; a test must notice each.
 	tests/sabotage/run

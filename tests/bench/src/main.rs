@@ -1,6 +1,7 @@
 //! Measurements of Quicraft. Every figure in the documents names the subcommand that shows it.
 
 mod add_node;
+mod all;
 mod bulk;
 mod cluster;
 mod eviction;
@@ -9,6 +10,7 @@ mod handshake_flood;
 mod heartbeats;
 mod memory;
 mod mixed;
+mod pages;
 mod pair;
 mod peers;
 mod report;
@@ -30,6 +32,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Measurement {
+    /// All comparisons, one after the other, and their figures in one file.
+    All(all::Options),
+    /// Plots and the tables of docs/performance.md, from the figures of `all`.
+    Plot(pages::Options),
     /// What it takes to take a node into 1,000 idle groups, beside one group alone.
     AddNode(add_node::Options),
     /// Writes per second of three nodes over a function call, Quicraft and gRPC.
@@ -82,6 +88,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .build()
     };
     match Arguments::parse().measurement {
+        Measurement::All(options) => runtime.block_on(all::run(options)),
+        Measurement::Plot(options) => pages::run(&options),
         Measurement::AddNode(options) => runtime.block_on(add_node::run(options)),
         Measurement::Cluster(options) => comparing()?.block_on(cluster::run(options)),
         Measurement::Eviction(options) => runtime.block_on(eviction::run(options)),
