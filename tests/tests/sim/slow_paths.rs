@@ -184,6 +184,90 @@ async fn many_large_requests_share_a_slow_path() {
     }
 }
 
+/// One group keeps the whole lane full of the largest entries; the small appends of another one pass
+/// after what was in flight before them, which is the lane's budget at most.
+/// L1, L9: within a lane streams take turns, and so do those who wait for its budget.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_floods_does_not_starve_another() {
+    let pair = Pair::on(Some(megabits(100)), |_| {}).await;
+    let quiet = GroupId::new(9_002);
+    let serving = pair
+        .cluster
+        .node(2)
+        .transport
+        .register(quiet, Arc::new(Lengths));
+    let _serving = serving.expect("registered");
+    let peer = pair.one().peer(2);
+    let (mut sender, mut receiver) = peer.session(LENGTHS, 0, STALL);
+    let (flooded, waiting) = tokio::sync::watch::channel(0_u32);
+    let flood = async {
+        let entry = Bytes::from(vec![7; ENTRY_BYTES]);
+        loop {
+            sender.send(entry.clone()).await.expect("sent");
+        }
+    };
+    let answers = async {
+        while let Some(answer) = receiver.next().await {
+            answer.expect("an answer");
+            flooded.send_modify(|answers| *answers += 1);
+        }
+    };
+    let small = async {
+        let mut waiting = waiting;
+        // From here on the flood has all of the budget.
+        waiting
+            .wait_for(|answers| *answers >= 4)
+            .await
+            .expect("it goes on");
+        let (mut sender, mut receiver) = peer.session(quiet, 0, STALL);
+        for _ in 0..10 {
+            let start = Instant::now();
+            let sent = sender.send(Bytes::from_static(&[7; 200]));
+            sent.await.expect("sent");
+            receiver
+                .next()
+                .await
+                .expect("it goes on")
+                .expect("an answer");
+            let took = start.elapsed();
+            assert!(took < Duration::from_millis(1_500), "{took:?}");
+        }
+        let answers = *waiting.borrow();
+        assert!(answers > 8, "the flood goes on: {answers}");
+    };
+    tokio::select! {
+        () = small => {}
+        () = flood => unreachable!("it never ends"),
+        () = answers => panic!("the flood has ended"),
+    }
+}
+
+/// What a link has learned of its path is still true after a second without traffic: the next
+/// snapshot does not begin in slow start.
+#[tokio::test(start_paused = true)]
+async fn a_link_keeps_its_speed_over_an_idle_second() {
+    let pair = Pair::on(Some(megabits(1_000)), |_| {}).await;
+    let peer = pair.one().peer(2);
+    let send = async || {
+        let (bytes, start) = (8 << 20, Instant::now());
+        let request = Request::new(LENGTHS, 0, Bytes::new());
+        let zeros = tokio::io::repeat(0).take(bytes);
+        let sent = peer.transfer(request, bytes, zeros, STALL);
+        sent.await.expect("an answer");
+        start.elapsed()
+    };
+    let first = send().await;
+    for _ in 0..3 {
+        sleep(Duration::from_secs(1)).await;
+        let again = send().await;
+        // 67 ms for the bytes, and a round trip each for the head, the last byte and the answer.
+        assert!(
+            again < 67 * MS + 3 * ROUND_TRIP,
+            "{again:?}, first {first:?}"
+        );
+    }
+}
+
 /// What is whole at once is answered without a report.
 /// L7: nothing more is sent.
 #[tokio::test(start_paused = true)]

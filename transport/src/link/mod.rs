@@ -36,6 +36,7 @@ mod transfer;
 mod transfer_serve;
 pub(crate) mod udp;
 mod waiting;
+mod window;
 
 pub(crate) use accept::accept_loop;
 

@@ -8,6 +8,7 @@ use quinn::VarInt;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::pki_types::CertificateDer;
 
+use super::window::BoundedCubic;
 use crate::config::{Congestion, TransportConfig};
 use crate::incarnation::Incarnation;
 use crate::limits::{
@@ -72,6 +73,8 @@ fn transport(config: &TransportConfig, streams: u32) -> Arc<quinn::TransportConf
         .receive_window(varint(UNPROVEN_WINDOW_BYTES))
         .stream_receive_window(varint(STREAM_WINDOW_BYTES))
         .send_window(LINK_WINDOW_BYTES as u64)
+        // Streams of one priority take turns: a group that floods does not starve the others.
+        .send_fairness(true)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(idle.into()))
         .keep_alive_interval(Some(config.keep_alive))
@@ -85,8 +88,7 @@ fn transport(config: &TransportConfig, streams: u32) -> Arc<quinn::TransportConf
     transport.ack_frequency_config(Some(acknowledging));
     match config.congestion {
         Congestion::Cubic => {
-            let mut cubic = quinn::congestion::CubicConfig::default();
-            cubic.initial_window(config.initial_window_bytes);
+            let cubic = BoundedCubic::new(config.initial_window_bytes);
             transport.congestion_controller_factory(Arc::new(cubic));
         }
         Congestion::Bbr => {

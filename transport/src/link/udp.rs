@@ -165,3 +165,64 @@ pub(crate) async fn wait_idle(endpoint: &quinn::Endpoint) {
         let_go(endpoint);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// A socket of a kernel that takes so many segments at once.
+    #[derive(Debug)]
+    struct Offload(usize);
+
+    impl AsyncUdpSocket for Offload {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            Box::pin(AlwaysWritable)
+        }
+
+        fn try_send(&self, _: &Transmit<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok((Ipv4Addr::LOCALHOST, 1).into())
+        }
+
+        fn max_transmit_segments(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// What quinn may send at once over a socket of a kernel that takes so much.
+    fn segments(kernel: usize, datagram_bytes_max: u16) -> usize {
+        let inner = Arc::new(Offload(kernel));
+        let held = TaskTracker::new().token();
+        CappedSocket::new(inner, datagram_bytes_max, held).max_transmit_segments()
+    }
+
+    /// At the limit, and one segment past it.
+    #[test]
+    fn what_leaves_at_once_fits_one_payload() {
+        for datagram in [1_200, 1_452, 6_500, 8_191, 8_952, 32_753, 65_507] {
+            let found = segments(64, datagram);
+            assert!(found * usize::from(datagram) <= UDP_PAYLOAD_BYTES_MAX);
+            let more = (found + 1) * usize::from(datagram);
+            assert!(more > UDP_PAYLOAD_BYTES_MAX || found == 64, "{datagram}");
+        }
+        assert_eq!(segments(64, 8_952), 7);
+        assert_eq!(segments(64, 1_452), 45);
+        // Never more than the kernel takes, and always one.
+        assert_eq!(segments(3, 1_452), 3);
+        assert_eq!(segments(0, 1_452), 1);
+    }
+}
