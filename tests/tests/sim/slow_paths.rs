@@ -220,20 +220,16 @@ async fn a_group_that_floods_does_not_starve_another() {
             .await
             .expect("it goes on");
         let (mut sender, mut receiver) = peer.session(quiet, 0, STALL);
-        for _ in 0..10 {
+        // For two seconds of the flood, that is.
+        while *waiting.borrow() < 12 {
             let start = Instant::now();
             let sent = sender.send(Bytes::from_static(&[7; 200]));
             sent.await.expect("sent");
-            receiver
-                .next()
-                .await
-                .expect("it goes on")
-                .expect("an answer");
+            let answer = receiver.next().await.expect("it goes on");
+            answer.expect("an answer");
             let took = start.elapsed();
             assert!(took < Duration::from_millis(1_500), "{took:?}");
         }
-        let answers = *waiting.borrow();
-        assert!(answers > 8, "the flood goes on: {answers}");
     };
     tokio::select! {
         () = small => {}
