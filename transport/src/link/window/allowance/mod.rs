@@ -20,6 +20,10 @@ const QUEUE_PART: u32 = 32;
 /// acknowledgement. One alone is a thread that waited.
 const LATE_MAX: u32 = 8;
 
+/// What a path carries is taken over a round trip, and over 10 ms at least: threads that wait for a
+/// processor take in bursts what has come meanwhile, which is more than the path carries.
+const ROUND_MIN: Duration = Duration::from_millis(10);
+
 /// For how long what a path has carried is taken for what it can carry; twice at most.
 const RATE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -63,7 +67,7 @@ pub(super) struct Allowance {
     draining: bool,
 }
 
-/// A round trip at least, and at least [`QUEUE_MIN`].
+/// A round trip, and [`ROUND_MIN`] at least.
 #[derive(Clone, Debug, Default)]
 struct Round {
     since: Option<Instant>,
@@ -135,12 +139,15 @@ impl Allowance {
         if self.late >= LATE_MAX {
             self.round.queued = true;
             if packet >= self.cut_at && elapsed >= QUEUE_MIN {
-                self.note_rate(now, elapsed, true);
+                if self.allowed.is_none() {
+                    // The rounds of slow start have carried less than the path does.
+                    self.note_rate(now, elapsed, true);
+                }
                 self.cut();
             }
         }
         self.round.full |= waits;
-        if packet >= self.round.end && elapsed >= QUEUE_MIN {
+        if packet >= self.round.end && elapsed >= ROUND_MIN {
             self.note_rate(now, elapsed, self.round.full);
             self.grow();
             self.draining = drain;
