@@ -3,8 +3,10 @@
 //! It knows what a path carries from what was acknowledged in the past seconds, and how long its empty
 //! way is from the shortest round trip of the past seconds. More than the product of both is a queue;
 //! it allows a queue of [`QUEUE_MIN`] and a little more on long paths, and as many bytes as a link
-//! begins with in any case. Before it has seen a queue it allows everything. This room must not know
-//! packets, streams or clocks.
+//! begins with in any case. Before it has seen a queue it allows everything. When it has become slower
+//! for a queue that stands all the same, it empties its own for a round, and what is late then is
+//! from now on no sign of a queue: others share the path, or its delay varies. This room must not
+//! know packets, streams or clocks.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,22 @@ const STEP_PART: u64 = 128;
 /// The part doubles after so many rounds without a queue: twenty for a bandwidth that has doubled.
 const DOUBLED_EVERY: u32 = 4;
 
+/// A cut that is no mistake shortens the queue and not the rate. When less than 9/10 of the best rate
+/// is carried and the queue still stands, it is looked whether the queue is ours.
+const BEST_PART: (u64, u64) = (9, 10);
+
+/// Whether late acknowledgements are looked into: it may be others who queue, or the path may be one
+/// whose delay varies. To wait for that would make the sender slower, round by round, without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    No,
+    /// For this round so many bytes may be on their way, less than the path holds, so that a queue of
+    /// ours is gone.
+    Draining(u64),
+    /// What is late in this one is not late because of us.
+    Looking,
+}
+
 /// Decides it.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
@@ -63,8 +81,13 @@ pub(super) struct Allowance {
     step: u64,
     /// Rounds since there was a queue.
     clean: u32,
-    /// Whether this round drains the queue.
-    draining: bool,
+    /// How late acknowledgements were without a queue of ours, when it was last looked.
+    noise: Duration,
+    /// The highest rate since then.
+    best: u64,
+    look: Look,
+    /// To be looked at the end of this round, because a period has ended.
+    due: bool,
 }
 
 /// A round trip, and [`ROUND_MIN`] at least.
@@ -74,6 +97,9 @@ struct Round {
     /// Its last packet.
     end: u64,
     acknowledged: u64,
+    /// Of its acknowledgements.
+    trips: Duration,
+    count: u32,
     /// Whether the allowance, and nothing else, has held back the sender.
     full: bool,
     queued: bool,
@@ -95,7 +121,10 @@ impl Allowance {
             allowed: None,
             step: 0,
             clean: 0,
-            draining: false,
+            noise: Duration::ZERO,
+            best: 0,
+            look: Look::No,
+            due: false,
         }
     }
 
@@ -104,10 +133,10 @@ impl Allowance {
         let Some(allowed) = self.allowed else {
             return u64::MAX;
         };
-        if self.draining {
-            return (self.carried(Duration::ZERO) / 4 * 3).max(self.floor);
+        match self.look {
+            Look::Draining(bytes) => bytes.min(allowed).max(self.floor),
+            Look::No | Look::Looking => allowed.max(self.floor),
         }
-        allowed.max(self.floor)
     }
 
     /// Packets up to `packet` have left.
@@ -128,7 +157,9 @@ impl Allowance {
         let Some(trip) = self.newest.take() else {
             return;
         };
-        let drain = self.note_way(now, trip) && waits;
+        self.due |= self.note_way(now, trip) && waits;
+        self.round.trips = self.round.trips.saturating_add(trip);
+        self.round.count = self.round.count.saturating_add(1);
         let queued = trip > self.way().saturating_add(self.queue()) && in_flight >= self.floor;
         self.late = if queued { self.late + 1 } else { 0 };
         let Some(since) = self.round.since else {
@@ -150,10 +181,8 @@ impl Allowance {
         if packet >= self.round.end && elapsed >= ROUND_MIN {
             self.note_rate(now, elapsed, self.round.full);
             self.grow();
-            self.draining = drain;
+            self.look(elapsed);
             self.begin(now);
-        } else {
-            self.draining |= drain;
         }
     }
 
@@ -162,8 +191,44 @@ impl Allowance {
             since: Some(now),
             end: self.sent,
             acknowledged: 0,
+            trips: Duration::ZERO,
+            count: 0,
             full: false,
             queued: false,
+        };
+    }
+
+    /// Looks, at the end of a round, whether cuts have only made the sender slower.
+    fn look(&mut self, elapsed: Duration) {
+        let rate = self.rate[0].max(self.rate[1]);
+        self.best = self.best.max(rate);
+        self.look = match self.look {
+            Look::Draining(_) => Look::Looking,
+            Look::Looking => {
+                let mean = self.round.trips / self.round.count.max(1);
+                let late = if self.round.queued {
+                    mean
+                } else {
+                    Duration::ZERO
+                };
+                self.noise = late.saturating_sub(self.way());
+                self.best = rate;
+                self.allowed = self.allowed.max(Some(self.carried(self.queue())));
+                Look::No
+            }
+            Look::No => {
+                let carried = per_second(self.round.acknowledged, elapsed);
+                let (part, whole) = BEST_PART;
+                let slow = self.round.queued && carried < self.best / whole * part;
+                if self.allowed.is_some() && (self.due || slow && self.round.full) {
+                    self.due = false;
+                    // Of what it carries now: what it has carried before may be more.
+                    let held = u128::from(carried) * self.way().as_micros() / 1_000_000;
+                    Look::Draining(u64::try_from(held / 4 * 3).unwrap_or(u64::MAX))
+                } else {
+                    Look::No
+                }
+            }
         };
     }
 
@@ -181,7 +246,7 @@ impl Allowance {
     }
 
     fn queue(&self) -> Duration {
-        QUEUE_MIN.max(self.way() / QUEUE_PART)
+        QUEUE_MIN.max(self.way() / QUEUE_PART) + self.noise
     }
 
     /// What the path carries in a round trip and so much longer.
@@ -207,15 +272,14 @@ impl Allowance {
     /// Takes what this round has carried. Only rounds that the path has limited make older ones
     /// forgotten: what an idle link carries says nothing about the path.
     fn note_rate(&mut self, now: Instant, elapsed: Duration, limited: bool) {
-        let micros = elapsed.as_micros().max(1);
-        let rate = u128::from(self.round.acknowledged) * 1_000_000 / micros;
+        let rate = per_second(self.round.acknowledged, elapsed);
         let since = *self.rate_since.get_or_insert(now);
         let period = RATE_PERIOD.max(self.way().saturating_mul(4));
         if limited && now.saturating_duration_since(since) >= period {
             self.rate = [0, self.rate[0]];
             self.rate_since = Some(now);
         }
-        self.rate[0] = self.rate[0].max(u64::try_from(rate).unwrap_or(u64::MAX));
+        self.rate[0] = self.rate[0].max(rate);
     }
 
     fn cut(&mut self) {
@@ -231,7 +295,7 @@ impl Allowance {
         let Some(allowed) = self.allowed else { return };
         if self.round.queued {
             (self.step, self.clean) = (0, 0);
-        } else if self.round.full && !self.draining {
+        } else if self.round.full && self.look == Look::No {
             self.clean += 1;
             let doubled = self.clean.is_multiple_of(DOUBLED_EVERY);
             let step = if doubled { self.step * 2 } else { self.step };
@@ -239,6 +303,11 @@ impl Allowance {
             self.allowed = Some(allowed.saturating_add(self.step));
         }
     }
+}
+
+fn per_second(bytes: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

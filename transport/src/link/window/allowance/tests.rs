@@ -22,6 +22,9 @@ struct Path {
     /// Bytes a second.
     rate: u64,
     round_trip: Duration,
+    /// Each packet comes later by up to so much, in order.
+    jitter: Duration,
+    random: u64,
     /// What the sender may have on its way at most, whatever is allowed.
     ceiling: u64,
     now: Instant,
@@ -68,6 +71,8 @@ impl Path {
         Self {
             rate,
             round_trip,
+            jitter: Duration::ZERO,
+            random: 1,
             ceiling,
             now,
             free_at: now,
@@ -90,6 +95,16 @@ impl Path {
         window.min(self.ceiling)
     }
 
+    /// A part of the jitter, from a linear congruential generator.
+    fn noise(&mut self) -> Duration {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.jitter
+            .mul_f64((self.random >> 40) as f64 / f64::from(1 << 24))
+    }
+
     /// Sends what may leave now. Packets are spaced as quinn does it: a quarter faster than a window
     /// in a round trip, in bursts of 2 ms. Returns when the next one may leave.
     fn fill(&mut self) -> Option<Instant> {
@@ -99,8 +114,10 @@ impl Path {
             }
             let takes = Duration::from_nanos(PACKET * 1_000_000_000 / self.rate);
             self.free_at = self.free_at.max(self.now) + takes;
-            self.flying
-                .push_back((self.now, self.free_at + self.round_trip));
+            let last = self.flying.back().map(|(_, at)| *at);
+            let at = self.free_at + self.round_trip + self.noise();
+            let at = last.map_or(at, |last| at.max(last));
+            self.flying.push_back((self.now, at));
             self.sent += 1;
             self.allowance.sent(self.sent);
             let spaced = self
@@ -217,6 +234,32 @@ fn a_path_that_changes_is_followed() {
     path.run(Duration::from_secs(30));
     let seen = path.run(Duration::from_secs(3));
     assert!(seen.bytes > 34_000_000, "{}", seen.bytes);
+}
+
+/// Noise is no queue of ours: what it delays is not held back, without end, for it. The longest one
+/// here is longer than the way itself, and no sender can tell it from a queue for sure.
+#[test]
+fn a_path_whose_delay_varies_keeps_its_speed() {
+    for (jitter, least) in [(2, 0.8), (5, 0.8), (20, 0.8), (60, 0.45)] {
+        let mut path = Path::new(12_500_000, 50 * MS, 16 << 20);
+        path.jitter = jitter * MS;
+        path.run(Duration::from_secs(10));
+        let seen = path.run(Duration::from_secs(30));
+        let share = seen.bytes as f64 / 30.0 / 12_500_000.0;
+        assert!(share > least, "{jitter} ms: {share}");
+    }
+}
+
+/// Others fill a queue in front of ours, which ours cannot shorten.
+#[test]
+fn a_queue_of_others_is_not_waited_for() {
+    let mut path = Path::new(12_500_000, 50 * MS, 16 << 20);
+    path.run(Duration::from_secs(5));
+    path.round_trip = 90 * MS;
+    path.run(Duration::from_secs(2));
+    let seen = path.run(Duration::from_secs(20));
+    let share = seen.bytes as f64 / 20.0 / 12_500_000.0;
+    assert!(share > 0.9, "{share}");
 }
 
 /// An idle second changes nothing.
