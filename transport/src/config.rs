@@ -130,7 +130,7 @@ pub enum Congestion {
     /// RFC 9438 between two bounds. No more is on its way than the path carries and a queue of 2 ms (3
     /// ms at 100), so that heartbeats do not wait behind bulk: beside a transfer without end on a
     /// loopback half of them take 5 ms instead of 63, with as many bytes a second. And single losses
-    /// leave `initial_window_bytes`: with CUBIC alone on a path of 100 ms that loses one packet of a
+    /// leave `initial_window_bytes`, as long as fewer than one packet of 17 is lost: with CUBIC alone on a path of 100 ms that loses one packet of a
     /// hundred, 64 groups share a dozen packets, and a commit that lost nothing takes 2.7 times as
     /// long.
     #[default]

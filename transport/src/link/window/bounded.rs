@@ -38,28 +38,45 @@ impl ControllerFactory for BoundedCubic {
     }
 }
 
+/// For a lost byte the floor falls by one, and for so many that arrived it rises by one: it stays where
+/// it is while one of 17 is lost.
+const ARRIVED_PER_LOST: u64 = 16;
+
 /// The window that single losses leave in any case.
 ///
 /// CUBIC alone takes a lost packet for a queue that has overflowed. On a path that loses one of a
 /// hundred it ends at a dozen packets for all groups together, and those that lost nothing wait for
 /// room: 2.7 times the commit of a path without loss. What may be sent into an unknown path at the
 /// start of a link may also be sent once in a round trip later: a window, not a rate, so a queue that
-/// grows slows it down, and CUBIC's own window still answers each loss above it. What does mean
-/// collapse, everything lost for three timeouts, takes the floor away, as RFC 9002 (7.6.2) asks for; it
-/// comes back as in slow start, with each byte that arrives.
+/// grows slows it down, and CUBIC's own window still answers each loss above it. A path that is full
+/// loses more than single packets, and there the floor falls with what is lost until at most one of 17
+/// is; everything lost for three timeouts takes it away, as RFC 9002 (7.6.2) asks for.
 #[derive(Clone, Copy, Debug)]
 struct Floor {
     full: u64,
     now: u64,
+    /// Bytes that arrived and have not raised it yet.
+    arrived: u64,
 }
 
 impl Floor {
     const fn new(full: u64) -> Self {
-        Self { full, now: full }
+        Self {
+            full,
+            now: full,
+            arrived: 0,
+        }
     }
 
     fn acknowledged(&mut self, bytes: u64) {
-        self.now = self.now.saturating_add(bytes).min(self.full);
+        let arrived = self.arrived.saturating_add(bytes);
+        self.arrived = arrived % ARRIVED_PER_LOST;
+        let higher = self.now.saturating_add(arrived / ARRIVED_PER_LOST);
+        self.now = higher.min(self.full);
+    }
+
+    const fn lost(&mut self, bytes: u64) {
+        self.now = self.now.saturating_sub(bytes);
     }
 
     const fn collapsed(&mut self) {
@@ -121,6 +138,7 @@ impl Controller for Bounded {
         self.cubic
             .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         let after = self.cubic.window();
+        self.floor.lost(lost_bytes);
         if is_persistent_congestion {
             self.floor.collapsed();
         }
@@ -176,27 +194,42 @@ mod tests {
     fn single_losses_leave_what_a_link_begins_with() {
         let (mut controller, start) = controller();
         assert_eq!(controller.window(), INITIAL);
-        for number in 1..=50 {
+        for number in 1..=20 {
             let now = start + 100 * MS * number;
             controller.on_congestion_event(now, now - MS, false, u64::from(MTU));
         }
-        assert_eq!(controller.window(), INITIAL);
+        // Nothing has arrived in between, and each packet is lost once.
+        assert_eq!(controller.window(), INITIAL - 20 * u64::from(MTU));
+        let mut floor = Floor::new(INITIAL);
+        for _ in 0..1_000 {
+            floor.lost(3 * u64::from(MTU));
+            floor.acknowledged(97 * u64::from(MTU));
+            assert_eq!(floor.now, INITIAL, "three of a hundred");
+        }
     }
 
     #[test]
-    fn a_collapse_leaves_two_packets_and_ends_as_slow_start_does() {
+    fn a_path_that_is_full_takes_the_floor_away() {
+        let mut floor = Floor::new(INITIAL);
+        for _ in 0..1_000 {
+            floor.lost(10 * u64::from(MTU));
+            floor.acknowledged(90 * u64::from(MTU));
+        }
+        assert!(floor.now < 6 * u64::from(MTU), "{}", floor.now);
+    }
+
+    #[test]
+    fn a_collapse_leaves_two_packets_and_what_arrives_brings_the_floor_back() {
         let (mut controller, start) = controller();
         controller.on_congestion_event(start + MS, start, true, INITIAL);
         assert_eq!(controller.window(), 2 * u64::from(MTU));
         let mut floor = Floor::new(INITIAL);
         floor.collapsed();
-        for bytes in [1, INITIAL - 2] {
-            floor.acknowledged(bytes);
-            assert!(floor.now < INITIAL);
-        }
+        floor.acknowledged(ARRIVED_PER_LOST * INITIAL - 1);
+        assert_eq!(floor.now, INITIAL - 1);
         floor.acknowledged(1);
         assert_eq!(floor.now, INITIAL);
-        floor.acknowledged(INITIAL);
+        floor.acknowledged(ARRIVED_PER_LOST);
         assert_eq!(floor.now, INITIAL);
     }
 }
