@@ -124,7 +124,7 @@ async fn share(link: &Connection, send: SendStream, recv: RecvStream) -> String 
     let mut reader = FrameReader::new(recv, link.local.config.frame_bytes_max);
     let shared = &link.calls.shared;
     let mut opened = false;
-    let depart = |frames: &mut Vec<Queued>| depart(shared, &mut opened, frames);
+    let depart = |frames: &mut VecDeque<Queued>| depart(shared, &mut opened, frames);
     // Each call in flight that is not here may be one whose caller is about to ask again.
     let joining = |waiting| link.calls.in_flight() > waiting;
     let writing = shared
@@ -149,7 +149,7 @@ async fn share(link: &Connection, send: SendStream, recv: RecvStream) -> String 
 
 /// Passes over what is of no use any more. A stream begins with a call (L5): words about calls of an
 /// earlier stream do not open another.
-fn depart(shared: &SharedCalls, opened: &mut bool, frames: &mut Vec<Queued>) {
+fn depart(shared: &SharedCalls, opened: &mut bool, frames: &mut VecDeque<Queued>) {
     shared.waiting.depart(frames);
     frames.retain(|queued| {
         *opened |= queued.frame.header.kind == FrameKind::Call;

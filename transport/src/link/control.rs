@@ -164,7 +164,7 @@ pub(super) fn lane_full(
 /// Writes what is queued, until the link ends.
 pub(crate) async fn write_loop(link: Arc<Connection>, mut stream: SendStream) {
     let ControlLane { outbox, waiting } = &link.control;
-    let depart = |frames: &mut Vec<_>| waiting.depart(frames);
+    let depart = |frames: &mut VecDeque<_>| waiting.depart(frames);
     let written = tokio::select! {
         written = outbox.write(&link, Lane::Control, &mut stream, |_| true, depart) => written,
         // The connection has the outbox, so an idle one would keep both for ever.

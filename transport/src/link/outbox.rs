@@ -143,7 +143,7 @@ impl Outbox {
     /// told how many frames wait, and says whether somebody may be about to add another one.
     ///
     /// Cancel safe: what was taken is in `batch`.
-    async fn gather(&self, batch: &mut Vec<Queued>, joining: impl Fn(usize) -> bool) -> bool {
+    async fn gather(&self, batch: &mut VecDeque<Queued>, joining: impl Fn(usize) -> bool) -> bool {
         let waiting = poll_fn(|context| lock(&self.queue).poll_ready(context)).await;
         // Whoever is about to add a frame gets the chance to join this write: 1.4 times the calls
         // per second at 256 in flight. It costs a turn of the scheduler, so not where nobody is.
@@ -165,16 +165,18 @@ impl Outbox {
         lane: Lane,
         stream: &mut SendStream,
         joining: impl Fn(usize) -> bool,
-        mut depart: impl FnMut(&mut Vec<Queued>),
+        mut depart: impl FnMut(&mut VecDeque<Queued>),
     ) -> Result<(), WriteError> {
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         while self.gather(&mut batch, &joining).await {
             depart(&mut batch);
             if !batch.is_empty() {
                 let bytes = write_each(stream, batch.iter().map(|queued| &queued.frame)).await?;
                 link.counters().sent(lane, batch.len() as u64, bytes);
-                batch.clear();
             }
+            // It is the queue after the next write, so it keeps no more than the queue does.
+            batch.clear();
+            batch.shrink_to(KEPT_FRAMES);
         }
         Ok(())
     }
@@ -196,15 +198,17 @@ impl Queue {
         Poll::Pending
     }
 
-    fn take(&mut self, most: usize, batch: &mut Vec<Queued>) {
+    fn take(&mut self, most: usize, batch: &mut VecDeque<Queued>) {
+        if batch.is_empty() && self.frames.len() <= most {
+            // No frame moves, and whoever adds one does not wait for them.
+            std::mem::swap(&mut self.frames, batch);
+            self.bytes = 0;
+            return;
+        }
         let taken = most.min(self.frames.len());
         for queued in self.frames.drain(..taken) {
             self.bytes -= queued.frame.body.len();
-            batch.push(queued);
-        }
-        if self.frames.is_empty() && self.frames.capacity() > KEPT_FRAMES {
-            // A burst does not keep its memory for ever.
-            self.frames = VecDeque::new();
+            batch.push_back(queued);
         }
     }
 }
@@ -234,8 +238,8 @@ mod tests {
         }
 
         /// What waits.
-        pub(in crate::link) fn taken(&self) -> Vec<Queued> {
-            let mut taken = Vec::new();
+        pub(in crate::link) fn taken(&self) -> VecDeque<Queued> {
+            let mut taken = VecDeque::new();
             lock(&self.queue).take(usize::MAX, &mut taken);
             taken
         }
@@ -280,7 +284,7 @@ mod tests {
                 tokio::spawn(async move { adding.offer(frame(1)).unwrap() });
             }
         });
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         assert!(outbox.gather(&mut batch, |_| true).await);
         assert_eq!(batch.len(), 12, "a write at its bound");
         batch.clear();
@@ -291,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_outbox_ends_its_writer_behind_the_last_frame() {
         let outbox = Outbox::for_tests();
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         assert!(outbox.ready().now_or_never().is_none());
         outbox.offer(frame(1)).unwrap();
         outbox.close();

@@ -4,6 +4,7 @@
 //! answer finds nobody. One timer serves all of them, set to the next deadline. This room must not
 //! know how frames travel.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -112,7 +113,7 @@ impl Waiting {
 
     /// Takes those frames away whose calls do not wait any more, and tells the others how long
     /// their callers still wait.
-    pub(crate) fn depart(&self, frames: &mut Vec<Queued>) {
+    pub(crate) fn depart(&self, frames: &mut VecDeque<Queued>) {
         let now = Instant::now();
         let mut table = lock(&self.table);
         frames.retain_mut(|Queued { frame, .. }| {
