@@ -5,7 +5,7 @@ use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quicraft_tests::sim::{LIMIT, MS, RawHello, SimCluster, SimSpec, Stranger};
+use quicraft_tests::sim::{LIMIT, RawHello, SimCluster, SimSpec, Stranger};
 use quicraft_tests::switch::address;
 use quicraft_transport::close::CloseCode;
 use quicraft_transport::limits::STREAMS_MAX;
@@ -94,8 +94,11 @@ async fn a_proven_peer_has_the_streams_of_all_lanes() {
     cluster.node(1).link_up(STRANGER).await;
     sleep(10 * ROUND_TRIP).await;
     let mut open = Vec::new();
-    while let Ok(stream) = timeout(MS, connection.open_bi()).await {
-        open.push(stream.expect("the link is open"));
+    // More are granted as they are used, within a round trip.
+    while let Ok(stream) = timeout(2 * ROUND_TRIP, connection.open_bi()).await {
+        let (mut send, recv) = stream.expect("the link is open");
+        send.write_all(b"Q").await.expect("a byte");
+        open.push((send, recv));
     }
     assert_eq!(open.len(), STREAMS_MAX);
 }

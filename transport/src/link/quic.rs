@@ -12,7 +12,8 @@ use super::window::BoundedCubic;
 use crate::config::{Congestion, TransportConfig};
 use crate::incarnation::Incarnation;
 use crate::limits::{
-    LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_MAX, UNPROVEN_WINDOW_BYTES,
+    LINK_WINDOW_BYTES, RESET_INTERVAL, STREAM_WINDOW_BYTES, STREAMS_GRANTED_FIRST, STREAMS_MAX,
+    UNPROVEN_WINDOW_BYTES,
 };
 
 /// Bytes of Initial packets that quinn keeps for one handshake and for all of them. A hello with a
@@ -40,10 +41,41 @@ pub(crate) fn peer_certificate(
 
 /// Lifts the bounds of an unproven peer, once it is proven.
 pub(crate) fn open_windows(quic: &quinn::Connection, dialled: bool) {
-    // L10, T5: what a proven peer may use, beside Control, which the dialer has opened.
-    let control = usize::from(!dialled);
-    quic.set_max_concurrent_bi_streams(varint(STREAMS_MAX + control));
+    // T5: what a proven peer may use.
+    grant_streams(quic, dialled, STREAMS_GRANTED_FIRST);
     quic.set_receive_window(varint(LINK_WINDOW_BYTES));
+}
+
+/// Lets a proven peer have `streams` open at once, beside Control, which the dialer has opened.
+fn grant_streams(quic: &quinn::Connection, dialled: bool, streams: usize) {
+    let control = usize::from(!dialled);
+    quic.set_max_concurrent_bi_streams(varint(streams + control));
+}
+
+/// What a proven peer is granted of streams: few, until it needs more.
+#[derive(Debug)]
+pub(crate) struct StreamGrant(usize);
+
+impl StreamGrant {
+    /// What [`open_windows`] has granted.
+    pub(crate) const fn first() -> Self {
+        Self(STREAMS_GRANTED_FIRST)
+    }
+
+    /// Grants more if the peer, which has `open` of them, comes near to what it was granted.
+    pub(crate) fn follow(&mut self, quic: &quinn::Connection, dialled: bool, open: usize) {
+        // L10: the sum of the lanes, for those who use them.
+        if let Some(more) = self.more(open) {
+            self.0 = more;
+            grant_streams(quic, dialled, more);
+        }
+    }
+
+    /// What to grant a peer that has `open`, if it is more.
+    fn more(&self, open: usize) -> Option<usize> {
+        let near = open > self.0 / 2 && self.0 < STREAMS_MAX;
+        near.then_some((self.0 * 4).min(STREAMS_MAX))
+    }
 }
 
 /// A number that both ends of a connection compute from its keys and nobody else can (RFC 5705).
@@ -230,5 +262,24 @@ impl quinn::crypto::HmacKey for ResetKey {
         } else {
             Err(quinn::crypto::CryptoError)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L10: up to the sum of the lanes, and not one more.
+    #[test]
+    fn streams_are_granted_to_those_who_use_them() {
+        let mut grant = StreamGrant::first();
+        assert_eq!(grant.more(0), None);
+        assert_eq!(grant.more(STREAMS_GRANTED_FIRST / 2), None);
+        let more = grant.more(STREAMS_GRANTED_FIRST / 2 + 1);
+        assert_eq!(more, Some(STREAMS_GRANTED_FIRST * 4));
+        grant.0 = STREAMS_GRANTED_FIRST * 4;
+        assert_eq!(grant.more(STREAMS_GRANTED_FIRST * 2 + 1), Some(STREAMS_MAX));
+        grant.0 = STREAMS_MAX;
+        assert_eq!(grant.more(STREAMS_MAX), None);
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connection, Serving};
+use super::quic::StreamGrant;
 use super::stream::{FrameReadError, FrameReader, write_frames};
 use super::{call_serve, session_serve, transfer_serve};
 use crate::close::StreamCode;
@@ -162,7 +163,7 @@ impl Handling {
 
 /// Accepts the streams that the peer opens, until the link ends.
 pub(crate) async fn accept_streams(link: Arc<Connection>) {
-    let mut streams = JoinSet::new();
+    let (mut streams, mut grant) = (JoinSet::new(), StreamGrant::first());
     loop {
         tokio::select! {
             accepted = link.quic.accept_bi() => match accepted {
@@ -170,6 +171,7 @@ pub(crate) async fn accept_streams(link: Arc<Connection>) {
                     // quinn holds the peer to this number; a stream more is not accepted at all.
                     if streams.len() <= STREAMS_MAX {
                         streams.spawn(serve_stream(Arc::clone(&link), send, recv));
+                        grant.follow(&link.quic, link.dialled(), streams.len());
                     }
                 }
                 Err(_) => return,
