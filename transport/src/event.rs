@@ -187,6 +187,47 @@ pub enum Event {
         /// For which group.
         group: GroupId,
     },
+    /// A snapshot is on its way, or its rest. Raised at both ends, as all that follow.
+    SnapshotBegun {
+        /// The peer at the other end.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Which end this is.
+        direction: SnapshotDirection,
+        /// Bytes that the receiver has kept and that are not sent again.
+        offset: u64,
+        /// Bytes of the whole snapshot.
+        length: u64,
+    },
+    /// How far a snapshot is: at most once a second for each.
+    SnapshotProgress {
+        /// The peer at the other end.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Which end this is.
+        direction: SnapshotDirection,
+        /// Bytes that this end has read from its source, or taken from the link.
+        bytes: u64,
+        /// Bytes of the whole snapshot.
+        length: u64,
+    },
+    /// A snapshot has ended before it was installed. openraft tries again, and goes on where it was.
+    SnapshotFailed {
+        /// The peer at the other end.
+        peer: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Which end this is.
+        direction: SnapshotDirection,
+        /// Bytes that were past this end.
+        bytes: u64,
+        /// Bytes of the whole snapshot.
+        length: u64,
+        /// Why, in words.
+        reason: String,
+    },
     /// A snapshot was sent and installed.
     SnapshotSent {
         /// The peer.
@@ -230,6 +271,27 @@ pub enum Event {
     },
 }
 
+/// Which end of a snapshot a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotDirection {
+    /// It sends.
+    Sent,
+    /// It receives.
+    Received,
+}
+
+impl SnapshotDirection {
+    /// A short, stable name for metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+        }
+    }
+}
+
 impl Event {
     /// A short, stable name for metrics and logs.
     #[must_use]
@@ -259,6 +321,9 @@ impl Event {
             Self::OriginMismatch { .. } => "origin_mismatch",
             Self::EntryTooLarge { .. } => "entry_too_large",
             Self::HandlerPanicked { .. } => "handler_panicked",
+            Self::SnapshotBegun { .. } => "snapshot_begun",
+            Self::SnapshotProgress { .. } => "snapshot_progress",
+            Self::SnapshotFailed { .. } => "snapshot_failed",
             Self::SnapshotSent { .. } => "snapshot_sent",
             Self::SnapshotReceived { .. } => "snapshot_received",
             Self::SnapshotResumed { .. } => "snapshot_resumed",

@@ -49,7 +49,7 @@ pub use config::{Congestion, InvalidSetting, TransportConfig};
 pub use credential_files::ReloadError;
 pub use endpoint::{ShutdownReport, StartError, Transport, TransportBuilder};
 pub use error::{CallError, LinkEnd, UnreachableReason};
-pub use event::Event;
+pub use event::{Event, SnapshotDirection};
 pub use group::{GroupId, TraceContext};
 pub use handle::{AlreadyRegistered, HandshakeStatus, Registration, TransportHandle};
 pub use incarnation::{Incarnation, IncarnationError};

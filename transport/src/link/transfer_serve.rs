@@ -83,15 +83,21 @@ impl AsyncRead for TransferBody {
             this.take(taken);
             return Poll::Ready(Ok(()));
         }
-        let room = buffer.initialize_unfilled_to(room);
-        let polled = ready!(this.stream.poll_read(cx, room));
-        let taken = polled.map_err(io::Error::other)?;
+        let before = buffer.filled().len();
+        if room == buffer.remaining() {
+            // Into memory that need not be cleared first.
+            ready!(this.stream.poll_read_buf(cx, buffer)).map_err(io::Error::other)?;
+        } else {
+            let part = buffer.initialize_unfilled_to(room);
+            let taken = ready!(this.stream.poll_read(cx, part)).map_err(io::Error::other)?;
+            buffer.advance(taken);
+        }
+        let taken = buffer.filled().len() - before;
         if taken == 0 {
             let missing = this.left;
             let text = format!("the sender ended with {missing} bytes missing");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
         }
-        buffer.advance(taken);
         this.take(taken);
         Poll::Ready(Ok(()))
     }

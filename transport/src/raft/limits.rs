@@ -29,8 +29,16 @@ pub const APPEND_ENTRIES_MAX: usize = 65_536;
 /// microseconds) does not hold up other tasks of the thread.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 128 << 10;
 
+/// Bytes of a file that is sent that are read in one call, while those before them are sent. A call
+/// on a thread for blocking ones costs as much as reading 64 KiB from the page cache; two such pieces
+/// are all the memory that a source takes.
+pub const FILE_READ_BYTES: usize = 256 << 10;
+
 /// Bytes of the blake3 hash that follows the bytes of a snapshot.
 pub const SNAPSHOT_HASH_BYTES: usize = 32;
+
+/// How far a snapshot is, is told at most this often: once a second, as often as anybody looks.
+pub const SNAPSHOT_TOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a part of a snapshot is kept after its last byte came. Past it, it is thrown away and
 /// the snapshot starts again.

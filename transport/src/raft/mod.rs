@@ -30,6 +30,7 @@ mod network;
 mod snapshot;
 #[cfg(feature = "serde")]
 mod snapshot_sending;
+mod snapshot_watch;
 #[cfg(feature = "serde")]
 mod wire;
 

@@ -4,6 +4,7 @@
 //! not know how bytes are kept at the other end.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,12 +17,13 @@ use tokio::time::{Instant, timeout};
 
 use super::errors::{RaftCallError, Route, local_storage_error};
 use super::snapshot::{HashedReader, Offer, SnapshotIo, hash_prefix};
+use super::snapshot_watch::{SnapshotWatch, Watched};
 use super::wire::{
     SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest, SnapshotReply, WireError, encode,
     method,
 };
 use crate::link::{CallLane, Peer, Request};
-use crate::{CallError, Event, RefusalCode, TransportHandle};
+use crate::{CallError, Event, RefusalCode, SnapshotDirection, TransportHandle};
 
 /// A snapshot on its way to a peer.
 pub(super) struct SnapshotSending<'a, C: RaftTypeConfig, S> {
@@ -183,12 +185,28 @@ impl<C: RaftTypeConfig<NodeId = u64>, S: SnapshotIo> SnapshotSending<'_, C, S> {
         };
         let head = encode(&head).map_err(|error| self.unusable(error))?;
         let request = Request::new(self.route.group, method::SNAPSHOT, head);
-        let reply: Bytes = self
+        let what = Watched {
+            peer: self.peer.id(),
+            group: self.route.group,
+            direction: SnapshotDirection::Sent,
+            offset,
+            length,
+        };
+        let handle = self.handle.clone();
+        let mut watch = SnapshotWatch::begin(what, Arc::new(move |event| handle.raise(event)));
+        let source = watch.reads(source);
+        let sent = self
             .peer
-            .transfer(request, transfer_length, source, self.stall_limit)
-            .await
-            .map_err(|error| self.failed(&error))?;
+            .transfer(request, transfer_length, source, self.stall_limit);
+        let reply: Bytes = match sent.await {
+            Ok(reply) => reply,
+            Err(error) => {
+                watch.failed(&error);
+                return Err(self.failed(&error));
+            }
+        };
         let response = SnapshotReply::decode(&reply).map_err(|error| self.unusable(error))?;
+        watch.done();
         self.handle.raise(Event::SnapshotSent {
             peer: self.peer.id(),
             group: self.route.group,

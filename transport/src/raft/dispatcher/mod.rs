@@ -21,6 +21,7 @@ use openraft::{Raft, RaftTypeConfig};
 use tokio::sync::oneshot;
 
 use super::snapshot::{SnapshotIo, SnapshotKeeper, Spawn};
+use super::snapshot_watch::EventSink;
 use super::wire::{
     AppendReply, HeartbeatReply, TransferReply, TransferRequest, VoteReply, VoteRequestBody,
     WireError, decode_append, decode_heartbeat, encode, method, named_node,
@@ -53,9 +54,6 @@ where
 {
     handle.register(group, Arc::new(RaftService::new(handle, raft, snapshots)))
 }
-
-/// Where events go.
-pub(super) type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// One group's `Raft` as a [`Service`]: appends as sessions, snapshots as transfers, the rest as
 /// calls.

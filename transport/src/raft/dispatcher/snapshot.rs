@@ -2,6 +2,8 @@
 //!
 //! It must not know where bytes are kept, or what becomes of them when their transfer breaks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use openraft::RaftTypeConfig;
 use openraft::async_runtime::WatchReceiver;
@@ -11,11 +13,12 @@ use tokio::io::AsyncRead;
 
 use super::{RaftService, fatal_refusal, internal, undecodable};
 use crate::raft::snapshot::{ReceiveError, SnapshotIo};
+use crate::raft::snapshot_watch::{SnapshotWatch, Watched};
 use crate::raft::wire::{
     SnapshotHead, SnapshotOfferReply, SnapshotOfferRequest, SnapshotReply, encode,
 };
 use crate::service::CallContext;
-use crate::{Event, Refusal, RefusalCode};
+use crate::{Event, Refusal, RefusalCode, SnapshotDirection};
 
 impl<C, SM, S> RaftService<C, SM, S>
 where
@@ -80,7 +83,22 @@ where
                 length,
             });
         }
-        let data = receiving.receive(&mut body).await.map_err(not_received)?;
+        let what = Watched {
+            peer,
+            group,
+            direction: SnapshotDirection::Received,
+            offset,
+            length,
+        };
+        let mut watch = SnapshotWatch::begin(what, Arc::clone(&self.raise));
+        let received = receiving.receive(&mut watch.reads(&mut body)).await;
+        let data = match received {
+            Ok(data) => data,
+            Err(error) => {
+                watch.failed(&error);
+                return Err(not_received(error));
+            }
+        };
         let (vote, meta) = head.into_parts();
         let snapshot = SnapshotOf::<C, S::Data> {
             meta,
@@ -88,6 +106,7 @@ where
         };
         let response = self.raft.install_full_snapshot(vote, snapshot).await;
         let response = response.map_err(|fatal| fatal_refusal(&fatal))?;
+        watch.done();
         (self.raise)(Event::SnapshotReceived {
             peer,
             group,

@@ -451,7 +451,14 @@ async fn a_verified_snapshot_is_installed() {
     assert_eq!(follower.machine.lines(), ["one", "two"]);
     assert!(matches!(
         follower.events.lock().unwrap()[..],
-        [Event::SnapshotReceived { bytes: 7, .. }]
+        [
+            Event::SnapshotBegun {
+                offset: 0,
+                length: 7,
+                ..
+            },
+            Event::SnapshotReceived { bytes: 7, .. }
+        ]
     ));
 }
 
@@ -510,7 +517,10 @@ async fn a_snapshot_is_resumed_where_it_broke() {
         assert!(matches!(
             events[..],
             [
+                Event::SnapshotBegun { offset: 0, length: 13, .. },
+                Event::SnapshotFailed { bytes: 5, length: 13, .. },
                 Event::SnapshotResumed { peer, group, offset: 5, length: 13 },
+                Event::SnapshotBegun { offset: 5, length: 13, .. },
                 Event::SnapshotReceived { bytes: 13, .. }
             ] if peer.get() == 1 && group == GROUP
         ));

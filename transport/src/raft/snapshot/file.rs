@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncSeekExt, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 
-use super::super::limits::{FILE_SNAPSHOT_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
+use super::super::limits::{FILE_READ_BYTES, FILE_SNAPSHOT_BYTES_MAX};
 use super::memory::check_length;
 use super::read_at::read_at;
 use super::{SnapshotIo, SnapshotSink};
@@ -86,14 +86,7 @@ impl SnapshotIo for FileSnapshots {
     async fn open(&self, data: File) -> io::Result<(u64, FileSnapshotReader)> {
         let length = data.metadata().await?.len();
         let file = Arc::new(data.into_std().await);
-        Ok((
-            length,
-            FileSnapshotReader {
-                file,
-                offset: 0,
-                state: Reading::Idle(Chunk::new()),
-            },
-        ))
+        Ok((length, FileSnapshotReader::new(file)))
     }
 
     async fn receive(&self, length: u64) -> io::Result<FileSnapshotSink> {
@@ -164,7 +157,8 @@ impl Drop for PartialName {
     }
 }
 
-/// Reads a file from its beginning, chunk by chunk, on the threads for blocking calls.
+/// Reads a file from its beginning, chunk by chunk, on the threads for blocking calls, and one chunk
+/// ahead of what is taken.
 ///
 /// Dropping it lets a read that is under way (at most one chunk) end by itself.
 #[derive(Debug)]
@@ -172,15 +166,10 @@ pub struct FileSnapshotReader {
     file: Arc<StdFile>,
     /// Where the next chunk begins.
     offset: u64,
-    state: Reading,
-}
-
-#[derive(Debug)]
-enum Reading {
     /// What was read and is not taken yet.
-    Idle(Chunk),
-    /// A read is under way, into the buffer of the chunk before.
-    Busy(JoinHandle<io::Result<Chunk>>),
+    chunk: Chunk,
+    /// The read of the chunk behind it.
+    ahead: Option<JoinHandle<io::Result<Chunk>>>,
 }
 
 /// Bytes that were read; those before `taken` were handed out.
@@ -201,7 +190,7 @@ impl Chunk {
     }
 
     fn read_at(mut self, file: &StdFile, offset: u64) -> io::Result<Self> {
-        self.bytes.resize(SNAPSHOT_CHUNK_BYTES, 0);
+        self.bytes.resize(FILE_READ_BYTES, 0);
         self.taken = 0;
         loop {
             match read_at(file, &mut self.bytes, offset) {
@@ -216,6 +205,23 @@ impl Chunk {
     }
 }
 
+impl FileSnapshotReader {
+    const fn new(file: Arc<StdFile>) -> Self {
+        Self {
+            file,
+            offset: 0,
+            chunk: Chunk::new(),
+            ahead: None,
+        }
+    }
+
+    /// Begins to read the next chunk into the memory of `free`.
+    fn read_ahead(&self, free: Chunk) -> JoinHandle<io::Result<Chunk>> {
+        let (file, offset) = (Arc::clone(&self.file), self.offset);
+        tokio::task::spawn_blocking(move || free.read_at(&file, offset))
+    }
+}
+
 impl AsyncRead for FileSnapshotReader {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -223,31 +229,26 @@ impl AsyncRead for FileSnapshotReader {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        loop {
-            match &mut this.state {
-                Reading::Idle(chunk) if chunk.taken < chunk.filled => {
-                    let count = buffer.remaining().min(chunk.filled - chunk.taken);
-                    buffer.put_slice(&chunk.bytes[chunk.taken..chunk.taken + count]);
-                    chunk.taken += count;
-                    return Poll::Ready(Ok(()));
-                }
-                Reading::Idle(chunk) => {
-                    let chunk = std::mem::replace(chunk, Chunk::new());
-                    let (file, offset) = (Arc::clone(&this.file), this.offset);
-                    let read = tokio::task::spawn_blocking(move || chunk.read_at(&file, offset));
-                    this.state = Reading::Busy(read);
-                }
-                Reading::Busy(read) => {
-                    let result = ready!(Pin::new(read).poll(cx));
-                    this.state = Reading::Idle(Chunk::new());
-                    let chunk = result.map_err(io::Error::other)??;
-                    if chunk.filled == 0 {
-                        return Poll::Ready(Ok(()));
-                    }
-                    this.offset += chunk.filled as u64;
-                    this.state = Reading::Idle(chunk);
-                }
+        if this.chunk.taken == this.chunk.filled {
+            let mut ahead = match this.ahead.take() {
+                Some(ahead) => ahead,
+                None => this.read_ahead(Chunk::new()),
+            };
+            let Poll::Ready(read) = Pin::new(&mut ahead).poll(cx) else {
+                this.ahead = Some(ahead);
+                return Poll::Pending;
+            };
+            let read = read.map_err(io::Error::other)??;
+            let free = std::mem::replace(&mut this.chunk, read);
+            this.offset += this.chunk.filled as u64;
+            if this.chunk.filled > 0 {
+                this.ahead = Some(this.read_ahead(free));
             }
         }
+        let chunk = &mut this.chunk;
+        let count = buffer.remaining().min(chunk.filled - chunk.taken);
+        buffer.put_slice(&chunk.bytes[chunk.taken..chunk.taken + count]);
+        chunk.taken += count;
+        Poll::Ready(Ok(()))
     }
 }

@@ -52,23 +52,34 @@ impl<R: AsyncRead + Unpin> HashedReader<R> {
     ) -> Poll<io::Result<()>> {
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         let want = left.min(buffer.remaining()).min(SNAPSHOT_CHUNK_BYTES);
+        if want == buffer.remaining() {
+            // Into memory that need not be cleared first.
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.source).poll_read(cx, buffer))?;
+            return Poll::Ready(self.take(&buffer.filled()[before..]));
+        }
         // A part of the caller's buffer, so that the bytes are not copied once more.
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(want));
         ready!(Pin::new(&mut self.source).poll_read(cx, &mut part))?;
-        let read = part.filled();
+        self.take(part.filled())?;
+        let count = part.filled().len();
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hashes what was read.
+    fn take(&mut self, read: &[u8]) -> io::Result<()> {
         if read.is_empty() {
             let text = format!(
                 "the snapshot ended after {} of {} bytes",
                 self.length - self.left,
                 self.length
             );
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         self.hasher.update(read);
-        let count = read.len();
-        buffer.advance(count);
-        self.left -= count as u64;
-        Poll::Ready(Ok(()))
+        self.left -= read.len() as u64;
+        Ok(())
     }
 }
 
