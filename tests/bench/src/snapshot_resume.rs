@@ -3,6 +3,10 @@
 //! The sender cuts its own link when a quarter, a half and three quarters of the snapshot have left,
 //! and counts what leaves on the Snapshot lane, over all links. In a second run the parent kills the
 //! receiver half way and starts it again on its address.
+//!
+//! Each end is a process and reads its own memory from the kernel: what it had with an idle link, and
+//! its peak from there to the end. A file that is read or written is in the page cache, which is not
+//! the process's.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::memory;
 use crate::pair::{self, Failure, Home, LIMIT, MIB, Node, Parent, RECEIVER, Receiver, SENDER};
 
 /// What is measured.
@@ -26,6 +31,9 @@ pub(crate) struct Options {
     /// failure.
     #[arg(long, default_value_t = 1.05)]
     ratio: f64,
+    /// The most that a process may grow through the cuts, MiB; more is a failure.
+    #[arg(long, default_value_t = 64)]
+    growth_mib: u64,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -56,59 +64,136 @@ struct Report {
     resumes: u64,
     tries: u64,
     seconds: f64,
+    memory: Memory,
+}
+
+/// What the receiver says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Received {
+    bytes: u64,
+    memory: Memory,
+}
+
+/// What a process had while its link was idle, and at its peak since, bytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Memory {
+    idle: u64,
+    peak: u64,
+}
+
+impl Memory {
+    /// Of a process that is idle now.
+    fn idle() -> Result<Self, Failure> {
+        memory::reset_peak()?;
+        let idle = memory::resident()?;
+        Ok(Self { idle, peak: idle })
+    }
+
+    fn ended(self) -> Result<Self, Failure> {
+        let peak = memory::peak()?;
+        Ok(Self { peak, ..self })
+    }
+
+    fn growth_mib(self) -> f64 {
+        self.peak.saturating_sub(self.idle) as f64 / MIB as f64
+    }
 }
 
 // --- The parent -----------------------------------------------------------------------------------
 
-/// Lets a snapshot through three cuts and through a restart, and compares what was sent with the
-/// bound.
+/// Lets a snapshot through three cuts and through a restart, and compares what was sent and what it
+/// took with the bounds.
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let bytes = options.mib * MIB;
     let cut = one_run(options.mib, true).await?;
     let restarted = one_run(options.mib, false).await?;
-    let ratio = |report: &Report| report.sent_bytes as f64 / bytes as f64;
-    println!("snapshot of {} MiB", options.mib);
-    println!(
-        "{:>22} {:>9} {:>7} {:>8} {:>6} {:>9}",
-        "", "sent MiB", "ratio", "resumes", "tries", "seconds"
+    print(
+        &options,
+        [("three cuts", &cut), ("receiver killed", &restarted)],
     );
-    for (name, (report, _)) in [("three cuts", &cut), ("receiver killed", &restarted)] {
-        println!(
-            "{name:>22} {:>9.1} {:>7.3} {:>8} {:>6} {:>9.2}",
-            report.sent_bytes as f64 / MIB as f64,
-            ratio(report),
-            report.resumes,
-            report.tries,
-            report.seconds,
-        );
-    }
-    let completed_after_restart = restarted.1 == bytes;
     if options.json {
-        let json = serde_json::json!({
-            "snapshot_mib": options.mib,
-            "sent_bytes": cut.0.sent_bytes,
-            "ratio": ratio(&cut.0),
-            "cuts": cut.0.cuts,
-            "resumes": cut.0.resumes,
-            "completed_after_restart": completed_after_restart,
-            "restart_sent_bytes": restarted.0.sent_bytes,
-        });
-        println!("{json}");
+        println!("{}", report(bytes, &cut, &restarted));
     }
-    if (cut.0.cuts, cut.0.resumes) != (3, 3) || cut.1 != bytes {
-        return Err(format!("{} bytes came: {:?}", cut.1, cut.0).into());
+    let (sent, received) = &cut;
+    if (sent.cuts, sent.resumes) != (3, 3) || received.bytes != bytes {
+        return Err(format!("{} bytes came: {sent:?}", received.bytes).into());
     }
-    if ratio(&cut.0) > options.ratio {
-        return Err(format!("{:.3}, the bound is {}", ratio(&cut.0), options.ratio).into());
+    if ratio(sent, bytes) > options.ratio {
+        let bound = options.ratio;
+        return Err(format!("{:.3}, the bound is {bound}", ratio(sent, bytes)).into());
     }
-    if !completed_after_restart {
-        return Err(format!("{} bytes came behind the restart", restarted.1).into());
+    if restarted.1.bytes != bytes {
+        return Err(format!("{} bytes came behind the restart", restarted.1.bytes).into());
+    }
+    let most = [sent.memory, received.memory].map(Memory::growth_mib);
+    let most = most[0].max(most[1]);
+    if most > options.growth_mib as f64 {
+        return Err(format!("grew by {most:.1} MiB, the bound is {}", options.growth_mib).into());
     }
     Ok(())
 }
 
-/// One snapshot: what its sender says, and how many bytes were installed.
-async fn one_run(mib: u64, cuts: bool) -> Result<(Report, u64), Failure> {
+/// What both ends say of one run.
+type Run = (Report, Received);
+
+fn ratio(report: &Report, bytes: u64) -> f64 {
+    report.sent_bytes as f64 / bytes as f64
+}
+
+fn mb_per_second(report: &Report, bytes: u64) -> f64 {
+    bytes as f64 / 1e6 / report.seconds
+}
+
+fn print(options: &Options, runs: [(&str, &Run); 2]) {
+    let bytes = options.mib * MIB;
+    println!("snapshot of {} MiB, from a file into a file", options.mib);
+    println!(
+        "{:>16} {:>9} {:>7} {:>8} {:>6} {:>8} {:>6} {:>15} {:>17}",
+        "",
+        "sent MiB",
+        "ratio",
+        "resumes",
+        "tries",
+        "seconds",
+        "MB/s",
+        "sender grew MiB",
+        "receiver grew MiB"
+    );
+    for (name, (report, received)) in runs {
+        println!(
+            "{name:>16} {:>9.1} {:>7.3} {:>8} {:>6} {:>8.2} {:>6.0} {:>15.1} {:>17.1}",
+            report.sent_bytes as f64 / MIB as f64,
+            ratio(report, bytes),
+            report.resumes,
+            report.tries,
+            report.seconds,
+            mb_per_second(report, bytes),
+            report.memory.growth_mib(),
+            received.memory.growth_mib(),
+        );
+    }
+}
+
+fn report(bytes: u64, cut: &Run, restarted: &Run) -> serde_json::Value {
+    let (sent, received) = cut;
+    serde_json::json!({
+        "snapshot_mib": bytes / MIB,
+        "sent_bytes": sent.sent_bytes,
+        "ratio": ratio(sent, bytes),
+        "cuts": sent.cuts,
+        "resumes": sent.resumes,
+        "seconds": sent.seconds,
+        "mb_per_second": mb_per_second(sent, bytes),
+        "sender_growth_mib": sent.memory.growth_mib(),
+        "receiver_growth_mib": received.memory.growth_mib(),
+        "completed_after_restart": restarted.1.bytes == bytes,
+        "restart_sent_bytes": restarted.0.sent_bytes,
+        "restart_seconds": restarted.0.seconds,
+    })
+}
+
+/// One snapshot: what its sender says, and what its receiver says that lived to the end.
+async fn one_run(mib: u64, cuts: bool) -> Result<Run, Failure> {
     let home = Home::new(mib).await?;
     let folder = home.path().to_string_lossy();
     let snapshot = home.snapshot.to_string_lossy();
@@ -164,9 +249,12 @@ pub(crate) async fn run_node(options: NodeOptions) -> Result<(), Failure> {
         return pair::report(&report);
     }
     let receiver = Receiver::start(&transport, &folder.join("received")).await?;
+    let memory = Memory::idle()?;
     println!("ready");
     parent.hear().await?;
-    pair::report(&receiver.stop().await?)
+    let memory = memory.ended()?;
+    let bytes = receiver.stop().await?;
+    pair::report(&Received { bytes, memory })
 }
 
 async fn send(transport: &Transport, snapshot: &Path, cuts: bool) -> Result<Report, Failure> {
@@ -174,6 +262,7 @@ async fn send(transport: &Transport, snapshot: &Path, cuts: bool) -> Result<Repo
     let mut network = pair::network(transport, &snapshot.with_extension("sent")).await;
     let bytes = tokio::fs::metadata(snapshot).await?.len();
     let mut events = transport.events();
+    let memory = Memory::idle()?;
     let started = Instant::now();
     let (mut tries, mut cut) = (0, 0);
     let sending = async {
@@ -212,6 +301,7 @@ async fn send(transport: &Transport, snapshot: &Path, cuts: bool) -> Result<Repo
         }
     })
     .await??;
+    let (seconds, memory) = (started.elapsed().as_secs_f64(), memory.ended()?);
     let mut resumes = 0;
     loop {
         match events.try_recv() {
@@ -225,7 +315,8 @@ async fn send(transport: &Transport, snapshot: &Path, cuts: bool) -> Result<Repo
         cuts: cut,
         resumes,
         tries,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds,
+        memory,
     })
 }
 
