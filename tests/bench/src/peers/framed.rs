@@ -109,10 +109,11 @@ impl Caller for FramedCaller {
 }
 
 impl FramedCaller {
-    /// Sends `count` chunks, and waits until the other end has all of them.
-    pub(crate) async fn bulk(&mut self, chunk: Bytes, count: u64) -> Result<(), PeerFailure> {
+    /// Sends `count` chunks, each in memory of its own, and waits until the other end has all of them.
+    pub(crate) async fn bulk(&mut self, chunk: &[u8], count: u64) -> Result<(), PeerFailure> {
         for _ in 0..count {
-            self.queue.send(Outgoing::Bulk(chunk.clone())).await?;
+            let read = Bytes::copy_from_slice(chunk);
+            self.queue.send(Outgoing::Bulk(read)).await?;
         }
         // It is read behind them, on the same connection.
         self.call(REQUEST).await?;

@@ -1,7 +1,10 @@
 //! Quicraft itself: two transports and one link, through the public API alone.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,7 +15,7 @@ use quicraft_transport::service::{CallContext, Service, SessionReplies, SessionR
 use quicraft_transport::{
     GroupId, Refusal, RefusalCode, Registration, Roster, RosterEntry, Transport, TransportConfig,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::credentials::{ANSWERS, ASKS, Nodes};
@@ -23,6 +26,22 @@ const GROUP: GroupId = GroupId::new(1);
 
 /// Bytes that a receiver takes at once.
 const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that are copied out of the processor's cache, as those of a file are out of the kernel's.
+/// `tokio::io::repeat` would write each of them twice.
+struct Source;
+
+impl AsyncRead for Source {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        static READ: [u8; 64 * 1024] = [7; 64 * 1024];
+        buffer.put_slice(&READ[..buffer.remaining().min(READ.len())]);
+        Poll::Ready(Ok(()))
+    }
+}
 
 /// Answers at once, and discards what it is sent.
 struct Answers;
@@ -116,8 +135,7 @@ impl OwnCaller {
     /// Sends bytes as a raw snapshot, and waits until the other end has all of them.
     pub(crate) async fn bulk(&self, bytes: u64) -> Result<(), PeerFailure> {
         let request = Request::new(GROUP, 0, Bytes::new());
-        let source = tokio::io::repeat(7).take(bytes);
-        let told = self.peer.transfer(request, bytes, source, CALL_LIMIT);
+        let told = self.peer.transfer(request, bytes, Source, CALL_LIMIT);
         arrived(bytes, &told.await?)
     }
 

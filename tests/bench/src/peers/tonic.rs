@@ -231,10 +231,12 @@ impl Caller for TonicCaller {
 }
 
 impl TonicCaller {
-    /// Sends `count` messages in one call, and waits until the other end has all of them.
+    /// Sends `count` messages in one call, each in memory of its own, and waits until the other end has
+    /// all of them.
     pub(crate) async fn bulk(&self, message: Bytes, count: u64) -> Result<(), PeerFailure> {
         let (sent, size) = (message.len() as u64 * count, message.len());
-        let messages = stream::repeat(message).take(usize::try_from(count)?);
+        let read = move || Bytes::copy_from_slice(&message);
+        let messages = stream::repeat_with(read).take(usize::try_from(count)?);
         arrived(sent, &self.stream(size, messages).await?)
     }
 
