@@ -69,6 +69,15 @@ pub const APPEND_STALL_ROUND_TRIPS: u32 = 4;
 /// looks at openraft's own errors sees one that is not older than that.
 pub const APPEND_HOLD_LIMIT: Duration = Duration::from_secs(5);
 
+/// A peer that has answered an append with entries as quickly as this is near and has a fast disk;
+/// commits that go to it wait for entries, see [`APPEND_COMMIT_WINDOW`]. 2 ms: the round trip of a
+/// data centre and a flush. On longer paths every request leaves at once.
+pub const APPEND_QUICK_MAX: Duration = Duration::from_millis(2);
+
+/// How long a commit that a quick peer is to be told of waits for entries to travel with. 1 ms: the
+/// resolution of the timer, and a follower applies that much later when nothing else is written.
+pub const APPEND_COMMIT_WINDOW: Duration = Duration::from_millis(1);
+
 /// What openraft waits after a peer that is there has refused an append (its group does not run yet,
 /// its lane is full): this at first, twice as long each time, and at most [`APPEND_BACKOFF_MAX`]. A
 /// group that is about to start does so within a few of these.

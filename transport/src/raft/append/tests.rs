@@ -1,10 +1,11 @@
 //! The pipeline against a session that the test plays, and between real Rafts.
 
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use openraft::raft::StreamAppendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
