@@ -1,7 +1,7 @@
 # The gate, for people and for machines. `.ci/run` is `make verify` on a clean checkout.
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-aws fix main-job bench plots sabotage fuzz fmt clippy features doc deny test
+.PHONY: help verify verify-aws fix main-job bench plots sabotage fuzz fmt clippy features doc deny guard guard-baseline test
 
 AWS_PACKAGES := -p quicraft-certs -p quicraft-transport -p quicraft-tests
 AWS := quicraft-certs/aws-lc-rs,quicraft-transport/aws-lc-rs,quicraft-tests/aws-lc-rs
@@ -16,6 +16,7 @@ verify: ## Check everything. Changes no file of the tree.
 	@$(MAKE) --no-print-directory clippy
 	@$(MAKE) --no-print-directory features
 	@$(MAKE) --no-print-directory doc
+	@$(MAKE) --no-print-directory guard
 	@$(MAKE) --no-print-directory test
 
 verify-aws: ## Check the optional crypto provider aws-lc-rs; outside the gate.
@@ -70,6 +71,22 @@ deny: ## A step of verify: licences, bans, sources and advisories of the depende
 			echo "skipped: advisories, because their database cannot be fetched"; \
 		fi; \
 	fi
+
+GUARD := cargo run --quiet --profile guard --locked -p quicraft-guard --
+
+# Asked for here, because without valgrind nothing has to be built either.
+guard: ## A step of verify: instructions of the hot paths, beside tests/guard/baseline.txt.
+	@if ! valgrind --version >/dev/null 2>&1; then \
+		echo "skipped: instruction counts of the hot paths, because valgrind is not installed"; \
+	elif [ ! -f tests/guard/baseline.txt ]; then \
+		echo "skipped: instruction counts of the hot paths, because there is no baseline yet"; \
+		echo "         (make guard-baseline)"; \
+	else \
+		$(GUARD) check; \
+	fi
+
+guard-baseline: ## Write what the hot paths take now, and print the difference.
+	$(GUARD) baseline
 
 test: ## A step of verify: all tests.
 	cargo test --workspace --locked

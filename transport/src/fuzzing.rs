@@ -1,5 +1,6 @@
-//! Doors for the fuzz targets to what reads bytes from a peer and is not public. They are behind the
-//! feature `fuzzing` and no part of the public API: nothing here keeps its shape between versions.
+//! Doors for the fuzz targets, and for the guard of instruction counts, to what handles the bytes of
+//! peers and is not public. They are behind the feature `fuzzing` and no part of the public API:
+//! nothing here keeps its shape between versions.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use bytes::Bytes;
 
 use crate::Refusal;
 use crate::frame::{
-    Confirm, HANDSHAKE_PREFIX_BYTES, HandshakeError, Hello, Welcome, handshake_length,
+    Confirm, Frame, HANDSHAKE_PREFIX_BYTES, HandshakeError, Hello, Welcome, handshake_length,
 };
 
-pub use crate::raft::fuzzing::{RaftMessage, encoded_again};
+pub use crate::raft::fuzzing::{RaftMessage, append_frame, append_request, encoded_again};
 
 /// A handshake message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,4 +68,9 @@ pub fn refusal(code: u16, text: &[u8]) -> Refusal {
 #[must_use]
 pub fn asked_wait(text: &[u8]) -> Duration {
     crate::link::asked_wait(text)
+}
+
+/// Frames on their way through a lane, up to the chunks that its writer hands to the stream.
+pub async fn leaving(frames: Vec<Frame>) -> Vec<Bytes> {
+    crate::link::leaving(frames).await
 }

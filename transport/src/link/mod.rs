@@ -41,7 +41,7 @@ mod window;
 pub(crate) use accept::accept_loop;
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use {failure::asked_wait, transfer_serve::split_head};
+pub(crate) use {failure::asked_wait, outbox::leaving, transfer_serve::split_head};
 
 pub(crate) use budget::Budget;
 pub(crate) use certificate_watch::certificate_loop;

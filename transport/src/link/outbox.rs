@@ -220,6 +220,22 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
+/// For the guard of instruction counts: what [`Outbox::write`] does to frames before the stream.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn leaving(frames: Vec<Frame>) -> Vec<bytes::Bytes> {
+    let outbox = Outbox::new(OutboxBounds {
+        frames: usize::MAX,
+        bytes: usize::MAX,
+        write_frames: usize::MAX,
+    });
+    for frame in frames {
+        outbox.push(frame, None);
+    }
+    let mut batch = Vec::new();
+    outbox.gather(&mut batch).await;
+    super::stream::gather(batch.iter().map(|queued| &queued.frame))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

@@ -203,7 +203,7 @@ pub(crate) async fn write_each<'a>(
 }
 
 /// Frames as chunks: headers and small bodies joined, large bodies as they are.
-fn gather<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Vec<Bytes> {
+pub(super) fn gather<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Vec<Bytes> {
     let small = |frame: &Frame| frame.body.len() <= COPY_BYTES_MAX;
     let joined = frames.clone().map(|frame| {
         frame.header.encoded_bytes() + if small(frame) { frame.body.len() } else { 0 }

@@ -1,7 +1,9 @@
-//! A door for the fuzz targets to the messages in `wire/`, which are nobody else's business.
+//! A door for the fuzz targets, and for the guard of instruction counts, to the messages in `wire/`,
+//! which are nobody else's business.
 
 use bytes::Bytes;
 use openraft::RaftTypeConfig;
+use openraft::raft::AppendEntriesRequest;
 
 use super::codec::CodecError;
 use super::limits::CODEC_INPUT_BYTES_MAX;
@@ -84,4 +86,24 @@ pub fn encoded_again<C: RaftTypeConfig<NodeId = u64>>(
         Ok(encoded) => encoded.map(Some),
         Err(WireError::Codec(_) | WireError::Malformed(_) | WireError::Implausible(_)) => Ok(None),
     }
+}
+
+/// The one frame of a request, as a leader sends it; nothing if an entry is too large.
+///
+/// # Errors
+///
+/// An entry that does not encode.
+pub fn append_frame<C: RaftTypeConfig<NodeId = u64>>(
+    request: AppendEntriesRequest<C>,
+) -> Result<Option<Bytes>, CodecError> {
+    let frame = AppendSplitter::new(request, WHOLE).next_frame()?;
+    Ok(frame.map(|frame| frame.body))
+}
+
+/// The request in a frame, as a follower reads it; `None` if the bytes are refused.
+#[must_use]
+pub fn append_request<C: RaftTypeConfig<NodeId = u64>>(
+    body: &[u8],
+) -> Option<AppendEntriesRequest<C>> {
+    decode_append::<C>(body).ok()
 }
