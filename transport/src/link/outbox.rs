@@ -231,8 +231,8 @@ pub(crate) async fn leaving(frames: Vec<Frame>) -> Vec<bytes::Bytes> {
     for frame in frames {
         outbox.push(frame, None);
     }
-    let mut batch = Vec::new();
-    outbox.gather(&mut batch).await;
+    let mut batch = VecDeque::new();
+    outbox.gather(&mut batch, |_| true).await;
     super::stream::gather(batch.iter().map(|queued| &queued.frame))
 }
 
