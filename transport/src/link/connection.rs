@@ -242,10 +242,15 @@ impl Connection {
         &self.peer.counters
     }
 
-    /// Whether new calls may start here. Every call asks, so it must not take quinn's lock, under
-    /// which packets are made: a connection that has just been lost is `live` until `watch_end` has
-    /// heard of it, and fails the calls of that moment as it fails those that are under way.
+    /// Whether new calls may start here.
     pub(crate) fn takes_calls(&self) -> bool {
+        self.seems_open() && self.quic.close_reason().is_none()
+    }
+
+    /// The same without the lock of quinn, under which packets are made. One that has just been lost
+    /// seems open until `watch_end` has heard of it; it fails the calls of that moment as it fails
+    /// those that are under way.
+    pub(crate) fn seems_open(&self) -> bool {
         self.live.load(Ordering::Acquire) && !self.going_away.load(Ordering::Acquire)
     }
 
