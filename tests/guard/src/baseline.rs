@@ -123,7 +123,8 @@ impl Verdict {
 
     fn percent(&self) -> Option<f64> {
         let before = self.before? as f64;
-        Some((self.counted as f64 / before - 1.0) * 100.0)
+        // In this order 5 of 100 are 5 %; what 105 / 100 - 1 is, is a little more.
+        Some((self.counted as f64 - before) / before * 100.0)
     }
 
     /// Whether it is near the baseline. One that is far below is not: a baseline that is too high
